@@ -1,0 +1,235 @@
+package caddylti
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/jwkset"
+	"github.com/caddy-lti/lti/internal/keyring"
+	"github.com/caddy-lti/lti/internal/session"
+	"github.com/caddy-lti/lti/store"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// What outlives a configuration. Two generations overlap during a reload and
+// have to share one open store, and one set of keys for each platform.
+var (
+	backends = caddy.NewUsagePool() // *backend by the store's key
+	keySets  = caddy.NewUsagePool() // *jwkset.Set by URL
+)
+
+// App holds what all lti handlers of a configuration share: the store, the
+// tool's keys, and the client that talks to platforms. It is there by itself as
+// soon as a handler is; it has to be configured only where the defaults do not
+// serve.
+type App struct {
+	// StoreRaw is where sessions and used nonces live. Default: bolt, one file
+	// in Caddy's data directory.
+	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=lti.stores inline_key=backend"`
+
+	// HTTPClient is how platforms are talked to.
+	HTTPClient *HTTPClient `json:"http_client,omitempty"`
+
+	provider StoreProvider
+	storage  keyring.Storage
+	client   *httpx.Client
+	logger   *zap.Logger
+
+	mu       sync.Mutex
+	backend  *backend // set while a reference in backends is ours
+	ready    *ready
+	closed   bool
+	handlers []*Handler
+
+	labels atomic.Bool // a matcher compares labels of courses
+}
+
+// HTTPClient configures the client for requests to platforms.
+type HTTPClient struct {
+	// Timeout bounds a whole request. Default: 10s.
+	Timeout caddy.Duration `json:"timeout,omitempty"`
+
+	// AllowPrivate lists the loopback, private and link-local addresses that may
+	// be talked to: networks (10.1.0.0/16), addresses, or address:port. Default:
+	// none.
+	AllowPrivate []string `json:"allow_private,omitempty"`
+}
+
+// ready is what a running configuration works with.
+type ready struct {
+	*backend
+	ring *keyring.Ring
+}
+
+// backend is an open store and the sessions in it.
+type backend struct {
+	store    store.Store
+	sessions *session.Manager
+}
+
+// Destruct implements caddy.Destructor.
+func (b *backend) Destruct() error {
+	return errors.Join(b.sessions.Close(), b.store.Close())
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "lti", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision sets up the app. Nothing is opened yet.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	a.storage = ctx.Storage()
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"backend":"bolt"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return fmt.Errorf("loading store: %w", err)
+	}
+	a.provider = mod.(StoreProvider)
+
+	cfg := httpx.Config{UserAgent: "caddylti/" + version()}
+	if hc := a.HTTPClient; hc != nil {
+		cfg.Timeout = time.Duration(hc.Timeout)
+		for _, s := range hc.AllowPrivate {
+			rule, err := httpx.ParseAllow(s)
+			if err != nil {
+				return fmt.Errorf("http_client: allow_private: %w", err)
+			}
+			cfg.AllowPrivate = append(cfg.AllowPrivate, rule)
+		}
+	}
+	a.client = httpx.New(cfg)
+	return nil
+}
+
+// Validate checks the configuration.
+func (a *App) Validate() error {
+	if hc := a.HTTPClient; hc != nil && (hc.Timeout < 0 || time.Duration(hc.Timeout) > time.Minute) {
+		return fmt.Errorf("http_client: timeout is %s, expected at most 1m", time.Duration(hc.Timeout))
+	}
+	return nil
+}
+
+// Start opens the store and reads the tool's keys, making them if there are none.
+func (a *App) Start() error {
+	if len(a.used()) == 0 {
+		return nil // configured but not used: leave the disk alone
+	}
+	_, err := a.open()
+	return err
+}
+
+// Stop does nothing: requests may still be under way, and need the store.
+func (a *App) Stop() error { return nil }
+
+// Cleanup gives back what the app holds.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.client != nil {
+		a.client.CloseIdle()
+	}
+	a.closed = true
+	if a.backend == nil {
+		return nil
+	}
+	a.backend = nil
+	_, err := backends.Delete(a.provider.Key())
+	return err
+}
+
+// open returns what the handlers work with, opening it on first use: the http
+// app may have been started before this one.
+func (a *App) open() (*ready, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ready != nil {
+		return a.ready, nil
+	}
+	if a.closed {
+		return nil, store.ErrClosed
+	}
+	if a.backend == nil {
+		val, _, err := backends.LoadOrNew(a.provider.Key(), a.newBackend)
+		if err != nil {
+			return nil, err
+		}
+		a.backend = val.(*backend)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ring, err := keyring.Open(ctx, a.storage)
+	if err != nil {
+		return nil, err
+	}
+	a.ready = &ready{backend: a.backend, ring: ring}
+	return a.ready, nil
+}
+
+func (a *App) newBackend() (caddy.Destructor, error) {
+	st, err := a.provider.Open()
+	if err != nil {
+		return nil, err
+	}
+	logger := a.logger.Named("sessions")
+	warn := func(msg string, err error) { logger.Error(msg, zap.Error(err)) }
+	return &backend{store: st, sessions: session.NewManager(st, nil, decodeFacts, warn)}, nil
+}
+
+// register enters a handler of this configuration and refuses one that cannot
+// live beside those that are there.
+func (a *App) register(h *Handler) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, other := range a.handlers {
+		if other.server == h.server && other.route == h.route && other.Base == h.Base {
+			return fmt.Errorf("two lti blocks of one site have the base %s: give one of them a base of its own", h.Base)
+		}
+	}
+	a.handlers = append(a.handlers, h)
+	return nil
+}
+
+// needContextLabels has the labels of courses kept, whatever the header set.
+func (a *App) needContextLabels() { a.labels.Store(true) }
+
+func (a *App) used() []*Handler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.handlers
+}
+
+// keySet returns the key set of a platform, which the caller releases with
+// keySets.Delete(url).
+func (a *App) keySet(url string) (*jwkset.Set, error) {
+	val, _, err := keySets.LoadOrNew(url, func() (caddy.Destructor, error) {
+		return jwkset.New(url, nil), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return val.(*jwkset.Set), nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

@@ -1,0 +1,480 @@
+package caddylti
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/lti"
+)
+
+func init() {
+	httpcaddyfile.RegisterDirective("lti", parseDirective)
+	// Before any rewrite, so that try_files of a single-page app cannot swallow
+	// our routes, and before redir, so that a blanket redirect cannot turn the
+	// platform's POST into a GET.
+	httpcaddyfile.RegisterDirectiveOrder("lti", httpcaddyfile.Before, "redir")
+	httpcaddyfile.RegisterGlobalOption("lti", parseGlobal)
+}
+
+// parseDirective reads the site directive; for its grammar see
+// Handler.UnmarshalCaddyfile.
+func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	handler := new(Handler)
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	return h.NewRoute(nil, handler), nil
+}
+
+// UnmarshalCaddyfile reads the directive:
+//
+//	lti {
+//		url             <https://host>
+//		base            <path>
+//		home            <path>
+//		public          <paths...>
+//		protect         <paths...>
+//		unauthenticated page|pass
+//		allow role      <names...>
+//		anonymous       refuse|allow
+//		user            sub|email|lis.person_sourcedid|ext.user_username
+//		headers         off|minimal|standard|full
+//		header          <name> <value>
+//		session {
+//			idle <duration>
+//			max  <duration>
+//		}
+//		message         <type> [<path>]
+//		forward_auth    <addresses or networks...>
+//		platform <name> {
+//			issuer     <url>
+//			preset     moodle|canvas|canvas-beta|canvas-test
+//			client_id  <id>
+//			deployment <ids...>|any
+//			auth_url   <url>
+//			token_url  <url>
+//			jwks_url   <url>
+//			user_scope client|tenant|deployment
+//			algorithms <names...>
+//			leeway     <duration>
+//		}
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		if arg := d.Val(); strings.HasPrefix(arg, "@") || strings.HasPrefix(arg, "/") || arg == "*" {
+			return d.Errf("lti takes no matcher (%s): write the paths inside its block, as public or protect, or put the block into a handle", arg)
+		}
+		return d.Errf("unexpected %q: the options of lti stand in a block, one a line", d.Val())
+	}
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		switch option {
+		case "public", "protect", "header", "message", "platform", "allow", "forward_auth":
+		default:
+			if err := once.check(d, option); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch option {
+		case "url":
+			err = oneArg(d, &h.URL)
+		case "base":
+			err = oneArg(d, &h.Base)
+			if err == nil && !basePath.MatchString(h.Base) {
+				err = d.Errf("base %q: expected a path such as /lti, of letters, digits, - and _, without a slash at the end", h.Base)
+			}
+		case "home":
+			err = oneArg(d, &h.Home)
+			if err == nil && classify(h.Home).odd {
+				err = d.Errf("home %q: expected the path of a page, such as /start", h.Home)
+			}
+		case "public":
+			err = patterns(d, &h.Public)
+		case "protect":
+			err = patterns(d, &h.Protect)
+		case "unauthenticated":
+			err = oneOf(d, &h.Unauthenticated, "page", "pass")
+		case "allow":
+			err = h.unmarshalAllow(d)
+		case "anonymous":
+			err = oneOf(d, &h.Anonymous, "refuse", "allow")
+		case "user":
+			err = oneOf(d, &h.User, "sub", "email", "lis.person_sourcedid", "ext.user_username")
+		case "headers":
+			err = oneOf(d, &h.Headers, "off", "minimal", "standard", "full")
+		case "header":
+			err = h.unmarshalHeader(d)
+		case "session":
+			err = h.unmarshalSession(d)
+		case "message":
+			err = h.unmarshalMessage(d)
+		case "forward_auth":
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return d.ArgErr()
+			}
+			if _, perr := parsePrefixes(args); perr != nil {
+				return d.Errf("forward_auth: %v: expected addresses or networks, such as 127.0.0.1", perr)
+			}
+			h.ForwardAuth = append(h.ForwardAuth, args...)
+		case "platform":
+			err = h.unmarshalPlatform(d)
+		default:
+			err = d.Errf("unrecognized option of lti: %s", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(h.Platforms) == 0 {
+		return d.Err("lti needs a platform: platform NAME { … }")
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalAllow(d *caddyfile.Dispenser) error {
+	if !d.NextArg() || d.Val() != "role" {
+		return d.Err("expected: allow role NAMES")
+	}
+	names := d.RemainingArgs()
+	if len(names) == 0 {
+		return d.ArgErr()
+	}
+	for _, name := range names {
+		if _, err := lti.ParseRole(name); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	h.AllowRoles = append(h.AllowRoles, names...)
+	return nil
+}
+
+func (h *Handler) unmarshalHeader(d *caddyfile.Dispenser) error {
+	var name, value string
+	if !d.AllArgs(&name, &value) {
+		return d.ArgErr()
+	}
+	if err := checkHeaderName(name); err != nil {
+		return d.WrapErr(err)
+	}
+	for other := range h.ExtraHeaders {
+		if strings.EqualFold(other, name) {
+			return d.Errf("header %s is there twice", name)
+		}
+	}
+	if h.ExtraHeaders == nil {
+		h.ExtraHeaders = make(map[string]string)
+	}
+	h.ExtraHeaders[name] = value
+	return nil
+}
+
+func (h *Handler) unmarshalSession(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Session = new(SessionLimits)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := once.check(d, option); err != nil {
+			return err
+		}
+		var err error
+		switch option {
+		case "idle":
+			err = duration(d, &h.Session.Idle)
+		case "max":
+			err = duration(d, &h.Session.Max)
+		default:
+			err = d.Errf("unrecognized option of session: %s", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalMessage(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) < 1 || len(args) > 2 {
+		return d.ArgErr()
+	}
+	typ, path := args[0], ""
+	if typ == lti.MessageResourceLink || typ == lti.MessageDeepLinking {
+		return d.Errf("message %s: this type cannot be switched on this way", typ)
+	}
+	if len(args) == 2 {
+		if path = args[1]; classify(path).odd {
+			return d.Errf("message %s: path %q: expected the path of a page, such as /review", typ, path)
+		}
+	}
+	if _, ok := h.Messages[typ]; ok {
+		return d.Errf("message %s is there twice", typ)
+	}
+	if h.Messages == nil {
+		h.Messages = make(map[string]string)
+	}
+	h.Messages[typ] = path
+	return nil
+}
+
+func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
+	p := new(Platform)
+	if !d.AllArgs(&p.Name) {
+		return d.Err("expected: platform NAME { … }")
+	}
+	if !platformName.MatchString(p.Name) {
+		return d.Errf("platform name %q: expected 1 to 32 of a-z, 0-9 and -", p.Name)
+	}
+	for _, other := range h.Platforms {
+		if other.Name == p.Name {
+			return d.Errf("two platforms are named %s", p.Name)
+		}
+	}
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if option != "deployment" {
+			if err := once.check(d, option); err != nil {
+				return err
+			}
+		}
+		var err error
+		switch option {
+		case "issuer":
+			err = oneArg(d, &p.Issuer)
+		case "preset":
+			err = oneArg(d, &p.Preset)
+			if _, ok := presets[p.Preset]; err == nil && !ok {
+				err = d.Errf("unknown preset %q: expected one of %s", p.Preset, presetNames())
+			}
+		case "client_id":
+			err = oneArg(d, &p.ClientID)
+		case "deployment":
+			ids := d.RemainingArgs()
+			if len(ids) == 0 {
+				return d.ArgErr()
+			}
+			p.Deployments = append(p.Deployments, ids...)
+		case "auth_url":
+			err = oneArg(d, &p.AuthURL)
+		case "token_url":
+			err = oneArg(d, &p.TokenURL)
+		case "jwks_url":
+			err = oneArg(d, &p.JWKSURL)
+		case "user_scope":
+			err = oneOf(d, &p.UserScope, "client", "tenant", "deployment")
+		case "algorithms":
+			if p.Algorithms = d.RemainingArgs(); len(p.Algorithms) == 0 {
+				return d.ArgErr()
+			}
+		case "leeway":
+			err = duration(d, &p.Leeway)
+		default:
+			err = d.Errf("unrecognized option of platform: %s", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// What is wrong with the whole is said here, where there is a line to name;
+	// placeholders have no value yet.
+	if !p.hasPlaceholders() {
+		check := *p
+		if err := check.resolve(); err != nil {
+			return d.Errf("platform %s: %v", p.Name, err)
+		}
+	}
+	h.Platforms = append(h.Platforms, p)
+	return nil
+}
+
+// hasPlaceholders reports whether some value is only known at run time.
+func (p *Platform) hasPlaceholders() bool {
+	all := strings.Join(append([]string{p.Issuer, p.ClientID, p.AuthURL, p.TokenURL, p.JWKSURL}, p.Deployments...), "\n")
+	return strings.Contains(all, "{")
+}
+
+// parseGlobal reads the global option:
+//
+//	lti {
+//		store bolt [<path>]
+//		store memory
+//		http_client {
+//			timeout       <duration>
+//			allow_private <networks, addresses, address:port...>
+//		}
+//	}
+func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option's name
+	if existing != nil {
+		return nil, d.Err("the global option lti is there twice")
+	}
+	if d.NextArg() {
+		return nil, d.ArgErr()
+	}
+	app := new(App)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := once.check(d, option); err != nil {
+			return nil, err
+		}
+		var err error
+		switch option {
+		case "store":
+			if !d.NextArg() {
+				return nil, d.ArgErr()
+			}
+			name := d.Val()
+			mod, merr := caddyfile.UnmarshalModule(d, "lti.stores."+name)
+			if merr != nil {
+				return nil, d.Errf("store %s: %v", name, merr)
+			}
+			app.StoreRaw = caddyconfig.JSONModuleObject(mod, "backend", name, nil)
+		case "http_client":
+			err = app.unmarshalClient(d)
+		default:
+			err = d.Errf("unrecognized global option of lti: %s", option)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return httpcaddyfile.App{Name: "lti", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	a.HTTPClient = new(HTTPClient)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		var err error
+		switch option {
+		case "timeout":
+			if err = once.check(d, option); err == nil {
+				err = duration(d, &a.HTTPClient.Timeout)
+			}
+		case "allow_private":
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return d.ArgErr()
+			}
+			for _, arg := range args {
+				if _, err := httpx.ParseAllow(arg); err != nil {
+					return d.Errf("allow_private: %v", err)
+				}
+			}
+			a.HTTPClient.AllowPrivate = append(a.HTTPClient.AllowPrivate, args...)
+		default:
+			err = d.Errf("unrecognized option of http_client: %s", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: store bolt [<path>]
+func (b *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		b.Path = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads: store memory
+func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+// onceOnly remembers which options have been seen.
+type onceOnly map[string]bool
+
+func (o onceOnly) check(d *caddyfile.Dispenser, option string) error {
+	if o[option] {
+		return d.Errf("%s is there twice", option)
+	}
+	o[option] = true
+	return nil
+}
+
+func oneArg(d *caddyfile.Dispenser, to *string) error {
+	if !d.AllArgs(to) || *to == "" {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func oneOf(d *caddyfile.Dispenser, to *string, allowed ...string) error {
+	option := d.Val()
+	if err := oneArg(d, to); err != nil {
+		return err
+	}
+	for _, a := range allowed {
+		if *to == a {
+			return nil
+		}
+	}
+	return d.Errf("%s %q: expected %s", option, *to, strings.Join(allowed, ", "))
+}
+
+func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	option := d.Val()
+	var raw string
+	if err := oneArg(d, &raw); err != nil {
+		return err
+	}
+	dur, err := caddy.ParseDuration(raw)
+	if err != nil || dur <= 0 {
+		return d.Errf("%s %q: expected a duration such as 90s, 2h or 1d", option, raw)
+	}
+	*to = caddy.Duration(dur)
+	return nil
+}
+
+func patterns(d *caddyfile.Dispenser, to *[]string) error {
+	option := d.Val()
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	for _, p := range args {
+		if err := checkPattern(p); err != nil {
+			return d.Errf("%s %q: %v", option, p, err)
+		}
+	}
+	*to = append(*to, args...)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*BoltStore)(nil)
+	_ caddyfile.Unmarshaler       = (*MemoryStore)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

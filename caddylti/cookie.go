@@ -1,0 +1,123 @@
+package caddylti
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// cookiePrefix begins the name of every cookie of ours. The browser
+	// guarantees for __Host- that no other host has set it.
+	cookiePrefix      = "__Host-lti"
+	stateCookiePrefix = cookiePrefix + "-s-"
+
+	// maxLogins is how many logins of one browser may be under way.
+	maxLogins = 20
+)
+
+// sessionCookieName returns the name for a base: two blocks of one host must
+// not overwrite each other's.
+func sessionCookieName(base string) string {
+	if base == "/lti" {
+		return cookiePrefix
+	}
+	sum := sha256.Sum256([]byte(base))
+	return cookiePrefix + "-" + hex.EncodeToString(sum[:4])
+}
+
+// setCookie sets a cookie that works in a frame of another site, in every
+// browser that lets any cookie work there. A negative age deletes it, 0 keeps it
+// until the browser ends.
+func setCookie(w http.ResponseWriter, name, value string, age int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: age,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteNoneMode, Partitioned: true,
+	})
+}
+
+// cookies returns the values of all cookies with that name, without parsing the
+// others. A browser may hold two, one of them partitioned.
+func cookies(r *http.Request, name string) []string {
+	var vals []string
+	for _, line := range r.Header["Cookie"] {
+		for line != "" {
+			var part string
+			part, line, _ = strings.Cut(line, ";")
+			if n, v, ok := strings.Cut(strings.TrimSpace(part), "="); ok && n == name && len(vals) < 4 {
+				vals = append(vals, v)
+			}
+		}
+	}
+	return vals
+}
+
+// ours reports whether a cookie is one of this plugin's, of whatever block.
+func ours(name string) bool {
+	rest, ok := strings.CutPrefix(name, cookiePrefix)
+	return ok && (rest == "" || rest[0] == '-')
+}
+
+// withoutOurs returns the Cookie headers that the app may see.
+func withoutOurs(lines []string) []string {
+	var kept []string
+	for _, line := range lines {
+		if !strings.Contains(line, cookiePrefix) {
+			kept = append(kept, line)
+			continue
+		}
+		parts := strings.Split(line, ";")
+		parts = slices.DeleteFunc(parts, func(part string) bool {
+			name, _, _ := strings.Cut(strings.TrimSpace(part), "=")
+			return ours(strings.TrimSpace(name))
+		})
+		if rest := strings.TrimSpace(strings.Join(parts, ";")); rest != "" {
+			kept = append(kept, rest)
+		}
+	}
+	return kept
+}
+
+// newStateCookie binds a login to the browser: it returns the name of a new
+// cookie and its secret, and deletes the oldest where there are too many.
+func newStateCookie(w http.ResponseWriter, r *http.Request, now time.Time) (name, secret string) {
+	type login struct {
+		name string
+		at   int64
+	}
+	var logins []login
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			n, _, _ := strings.Cut(strings.TrimSpace(part), "=")
+			if rest, ok := strings.CutPrefix(n, stateCookiePrefix); ok && len(n) < 64 {
+				stamp, _, _ := strings.Cut(rest, "-")
+				at, _ := strconv.ParseInt(stamp, 36, 64) // garbage counts as ancient
+				logins = append(logins, login{n, at})
+			}
+		}
+	}
+	slices.SortFunc(logins, func(a, b login) int { return cmp.Compare(b.at, a.at) })
+	for i, l := range logins {
+		if i >= maxLogins-1 && i < 4*maxLogins {
+			setCookie(w, l.name, "", -1)
+		}
+	}
+	name = stateCookiePrefix + strconv.FormatInt(now.UnixMicro(), 36) + "-" + rand.Text()[:6]
+	secret = randomText(32)
+	setCookie(w, name, secret, int(stateLifetime/time.Second))
+	return name, secret
+}
+
+// randomText returns n random bytes in base64url.
+func randomText(n int) string {
+	buf := make([]byte, n)
+	_, _ = rand.Read(buf) // never fails
+	return base64.RawURLEncoding.EncodeToString(buf)
+}

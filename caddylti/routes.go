@@ -1,0 +1,193 @@
+package caddylti
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddy-lti/lti/internal/page"
+	"github.com/caddy-lti/lti/lti"
+)
+
+// serveRoute answers a request at or below the base. Nothing from here ever
+// reaches the app.
+func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string) error {
+	type route struct {
+		methods []string
+		serve   func(http.ResponseWriter, *http.Request) error
+		form    bool
+	}
+	var rt route
+	switch name, arg, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/"); {
+	case rest == "":
+		rt = route{[]string{http.MethodGet, http.MethodHead}, func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Cache-Control", "no-store")
+			http.Redirect(w, r, h.Base+"/", http.StatusFound)
+			return nil
+		}, false}
+	case rest == "/":
+		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveIndex, false}
+	case rest == "/login", name == "login" && h.platform(arg) != nil:
+		rt = route{[]string{http.MethodGet, http.MethodPost}, func(w http.ResponseWriter, r *http.Request) error {
+			return h.serveLogin(w, r, arg)
+		}, true}
+	case rest == "/launch":
+		rt = route{[]string{http.MethodPost}, h.serveLaunch, true}
+	case rest == "/jwks.json":
+		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveKeys, false}
+	case rest == "/logout":
+		rt = route{[]string{http.MethodPost}, h.serveLogout, true}
+	case rest == "/auth" && len(h.peers) > 0:
+		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveAuth, false}
+	default:
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeNotFound, "no such route"), form: true})
+	}
+	if !slices.Contains(rt.methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(rt.methods, ", "))
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeMethodNotAllowed, "%s", lti.Quote(r.Method)), form: rt.form})
+	}
+	return rt.serve(w, r)
+}
+
+// serveIndex shows the addresses that an administrator gives to the platform:
+// ours only, nothing of the configuration.
+func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) error {
+	origin, err := h.public(r)
+	if err != nil {
+		return h.refuse(w, r, &refusal{err: err})
+	}
+	p := page.Page{ID: "index"}
+	for _, f := range []struct{ id, url string }{
+		{"target", origin + h.Home},
+		{"login", origin + h.Base + "/login"},
+		{"redirect", origin + h.Base + "/launch"},
+		{"jwks", origin + h.Base + "/jwks.json"},
+	} {
+		p.Fields = append(p.Fields, page.Field{
+			Label: h.pages.Word(f.id + "_label"), Help: h.pages.Word(f.id + "_help"), Value: f.url,
+		})
+	}
+	return h.pages.Write(w, http.StatusOK, p)
+}
+
+// serveKeys publishes the tool's public keys (Security Framework §6.3).
+func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request) error {
+	ready, err := h.app.open()
+	if err != nil {
+		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}})
+	}
+	keys := ready.ring.PublicKeys()
+	sum := sha256.Sum256(keys)
+	hdr := w.Header()
+	hdr.Set("Content-Type", "application/json")
+	hdr.Set("Cache-Control", "public, max-age=3600")
+	hdr.Set("X-Content-Type-Options", "nosniff")
+	hdr.Set("Etag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
+	if r.Header.Get("If-None-Match") == hdr.Get("Etag") {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	_, err = w.Write(keys)
+	return err
+}
+
+// serveLogout ends the session, and with it all of the same person in this
+// browser. Only this site's own pages can have it called.
+func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
+	if !h.sameOrigin(r) {
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeRequestForeignOrigin, "logout was asked for by another site's page"), form: true})
+	}
+	v, err := h.visit(r)
+	if err != nil {
+		return h.refuse(w, r, &refusal{err: err, form: true})
+	}
+	if v != nil {
+		if err := v.sessions.End(r.Context(), v.session, h.limits); err != nil {
+			return h.refuse(w, r, &refusal{err: err, platform: v.facts.Platform, form: true})
+		}
+	}
+	setCookie(w, h.cookie, "", -1)
+	if !forPerson(r, true) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return h.pages.Write(w, http.StatusOK, page.Page{ID: "signed_out"})
+}
+
+// sameOrigin reports whether a page of this site made the request, or something
+// that is no browser.
+func (h *Handler) sameOrigin(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin"
+	}
+	from := r.Header.Get("Origin")
+	if from == "" {
+		return true
+	}
+	origin, err := h.public(r)
+	return err == nil && from == origin
+}
+
+// serveAuth tells a front end on one of the trusted addresses who a request
+// comes from: 200 with the identity headers, or 401. It passes on the request's
+// cookies and asks for nothing else.
+func (h *Handler) serveAuth(w http.ResponseWriter, r *http.Request) error {
+	if !containsPeer(h.peers, r.RemoteAddr) {
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeNotFound, "%s is not among the addresses of forward_auth", r.RemoteAddr)})
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	v, err := h.visit(r)
+	switch {
+	case err != nil:
+		return h.refuse(w, r, &refusal{err: err})
+	case v == nil:
+		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeSessionMissing}})
+	case len(h.roles) > 0 && !v.facts.hasRole(h.roles):
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here"), platform: v.facts.Platform})
+	}
+	h.cleanRequest(r, v)
+	for _, f := range h.identity(v) {
+		w.Header()[f.name] = f.vals
+	}
+	for _, x := range h.extra {
+		if vals := r.Header[x.name]; len(vals) > 0 {
+			w.Header()[x.name] = vals
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+type netPrefix = netip.Prefix
+
+// parsePrefixes reads addresses and networks.
+func parsePrefixes(list []string) ([]netPrefix, error) {
+	var out []netPrefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			addr, err := netip.ParseAddr(s)
+			if err != nil {
+				return nil, err
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// containsPeer reports whether the connection comes from one of the prefixes.
+// What a proxy says of its client does not count.
+func containsPeer(prefixes []netPrefix, remote string) bool {
+	ap, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return false
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(prefixes, func(p netPrefix) bool { return p.Contains(addr) })
+}

@@ -1,0 +1,93 @@
+package caddylti
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-lti/lti/internal/session"
+	"github.com/caddy-lti/lti/lti"
+)
+
+// visit is a request of somebody who is signed in.
+type visit struct {
+	session  *session.Session
+	sessions *session.Manager
+	facts    *facts
+}
+
+// visitVar is the request variable that holds what the last look-up found, so
+// that matchers and handler look once, and placeholders speak of the block that
+// the request is in.
+const visitVar = "lti.visit"
+
+type visitHolder struct {
+	h     *Handler
+	visit *visit
+	err   error
+}
+
+// visit finds out who the request is from: nil if nobody is signed in here. An
+// error means that it could not be found out.
+func (h *Handler) visit(r *http.Request) (*visit, error) {
+	holder, _ := caddyhttp.GetVar(r.Context(), visitVar).(*visitHolder)
+	if holder != nil && holder.h == h {
+		return holder.visit, holder.err
+	}
+	v, err := h.lookUp(r)
+	if holder == nil {
+		holder = new(visitHolder)
+		caddyhttp.SetVar(r.Context(), visitVar, holder)
+		if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+			repl.Map(holder.placeholder)
+		}
+	}
+	holder.h, holder.visit, holder.err = h, v, err
+	return v, err
+}
+
+// nobody's placeholders are empty. If they were unknown, much of Caddy would
+// show their names instead.
+var nobody facts
+
+// placeholder gives {http.lti.*} and {http.auth.user.*} their values. Nothing is
+// computed before somebody asks.
+func (vh *visitHolder) placeholder(key string) (any, bool) {
+	f := &nobody
+	if vh.visit != nil {
+		f = vh.visit.facts
+	}
+	val, ok := f.lookUp(key)
+	return val, ok || (f == &nobody && key == "http.auth.user.id")
+}
+
+func (h *Handler) lookUp(r *http.Request) (*visit, error) {
+	ids := cookies(r, h.cookie)
+	if len(ids) == 0 {
+		return nil, nil //nolint:nilnil // nobody is an answer
+	}
+	ready, err := h.app.open()
+	if err != nil {
+		return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+	}
+	site := h.site(r)
+	for _, id := range ids {
+		s, err := ready.sessions.Find(r.Context(), site, id, h.limits)
+		if errors.Is(err, session.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		}
+		return &visit{session: s, sessions: ready.sessions, facts: s.Value.(*facts)}, nil
+	}
+	return nil, nil //nolint:nilnil // nobody is an answer
+}
+
+// site names what a session or a state is good for: this block on this host.
+func (h *Handler) site(r *http.Request) string {
+	return strings.ToLower(r.Host) + h.Base
+}

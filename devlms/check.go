@@ -1,0 +1,168 @@
+package devlms
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+var toolName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+
+// check says what is wrong with the options. The Caddyfile's parser asks for
+// each option by itself, so that its errors carry file and line; here it is
+// about a configuration that came as JSON.
+func (h *Handler) check() error {
+	if h.Issuer != "" {
+		if err := checkIssuer(h.Issuer); err != nil {
+			return fmt.Errorf("issuer: %w", err)
+		}
+	}
+	names, clients := make(map[string]bool), make(map[string]bool)
+	for _, t := range h.Tools {
+		if err := t.check(); err != nil {
+			return fmt.Errorf("tool %q: %w", t.Name, err)
+		}
+		if names[t.Name] {
+			return fmt.Errorf("tool %q: there are two tools of this name", t.Name)
+		}
+		if clients[t.ClientID] {
+			return fmt.Errorf("tool %q: client_id %q belongs to another tool already", t.Name, t.ClientID)
+		}
+		names[t.Name], clients[t.ClientID] = true, true
+	}
+	return nil
+}
+
+func (t *Tool) check() error {
+	if err := checkToolName(t.Name); err != nil {
+		return err
+	}
+	if err := checkID(t.ClientID); err != nil {
+		return fmt.Errorf("client_id: %w", err)
+	}
+	if err := checkID(t.Deployment); err != nil {
+		return fmt.Errorf("deployment: %w", err)
+	}
+	if err := checkURL(t.LoginURL); err != nil {
+		return fmt.Errorf("login_url: %w", err)
+	}
+	if len(t.RedirectURIs) == 0 {
+		return errors.New("redirect_uris: at least one is needed")
+	}
+	for _, u := range t.RedirectURIs {
+		if err := checkURL(u); err != nil {
+			return fmt.Errorf("redirect_uris: %w", err)
+		}
+	}
+	if t.JWKSURL != "" {
+		if err := checkURL(t.JWKSURL); err != nil {
+			return fmt.Errorf("jwks_url: %w", err)
+		}
+	}
+	for _, l := range t.Links {
+		if err := l.check(); err != nil {
+			return fmt.Errorf("link %q: %w", l.Title, err)
+		}
+	}
+	if _, ok := t.Custom[""]; ok {
+		return errors.New("custom: a name is empty")
+	}
+	return nil
+}
+
+func (l *Link) check() error {
+	if l.Title == "" {
+		return errors.New("the title is empty")
+	}
+	if err := checkURL(l.TargetLinkURI); err != nil {
+		return fmt.Errorf("target_link_uri: %w", err)
+	}
+	return checkTarget(l.Target)
+}
+
+func checkToolName(name string) error {
+	if !toolName.MatchString(name) {
+		return fmt.Errorf("bad name %q: expected 1 to 32 of a-z, 0-9 and hyphen", name)
+	}
+	return nil
+}
+
+// checkID holds client and deployment ids to what the specification allows:
+// at most 255 ASCII characters.
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("missing")
+	}
+	if len(id) > 255 {
+		return errors.New("longer than 255 characters")
+	}
+	for i := range len(id) {
+		if id[i] < 0x21 || id[i] > 0x7e {
+			return fmt.Errorf("bad value %q: expected ASCII without spaces", id)
+		}
+	}
+	return nil
+}
+
+func checkTarget(target string) error {
+	if target != targetIframe && target != targetWindow {
+		return fmt.Errorf("bad target %q: expected %s or %s", target, targetIframe, targetWindow)
+	}
+	return nil
+}
+
+// checkURL accepts absolute URLs with https, and with http where no network
+// lies between (LTI forbids it everywhere else).
+func checkURL(raw string) error {
+	if raw == "" {
+		return errors.New("missing")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return err
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return fmt.Errorf("bad URL %q: expected https://… or http://…", raw)
+	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return fmt.Errorf("bad URL %q: it may not have a fragment", raw)
+	case u.User != nil:
+		return fmt.Errorf("bad URL %q: it may not hold a user name or password", raw)
+	case u.Scheme == "http" && !isLocal(u.Host):
+		return fmt.Errorf("bad URL %q: http is for localhost and names below it; expected https", raw)
+	}
+	return nil
+}
+
+// checkIssuer accepts an origin, in the form in which it will be compared.
+func checkIssuer(raw string) error {
+	if err := checkURL(raw); err != nil {
+		return err
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return err
+	}
+	if origin := u.Scheme + "://" + strings.ToLower(u.Host); raw != origin {
+		return fmt.Errorf("bad issuer %q: expected scheme and host only: %s", raw, origin)
+	}
+	return nil
+}
+
+// isLocal tells whether a host (with or without port) never leaves the machine:
+// localhost and names below it (RFC 6761), and loopback addresses.
+func isLocal(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

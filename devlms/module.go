@@ -1,0 +1,206 @@
+// Package devlms is a demo learning management system: an LTI 1.3 platform
+// small enough to live in the same binary as the tool that it tries out, and
+// as strict with that tool as the strictest real platforms (Moodle, Canvas and
+// D2L taken together).
+//
+// It is for tests and demonstrations only. Everybody may be anybody: a visitor
+// picks a person from a list, there are no passwords. That is why it exists
+// only where a configuration names it, says on each page what it is, and
+// refuses to serve a public host name over plain http.
+//
+// The files: module.go, check.go and caddyfile.go are the Caddy side; the
+// platform itself, from platform.go on, knows nothing of Caddy.
+package devlms
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+	httpcaddyfile.RegisterHandlerDirective("devlms", parseCaddyfile)
+	// It answers every request itself, as respond does.
+	httpcaddyfile.RegisterDirectiveOrder("devlms", httpcaddyfile.Before, "respond")
+}
+
+// states holds what must outlive a reload of the configuration: the signing
+// key, and the launches that are under way. The key is the issuer option.
+var states = caddy.NewUsagePool()
+
+// Handler is a demo LMS: an LTI 1.3 platform for tests and demonstrations,
+// with two courses, a teacher, an administrator and three learners, whose
+// activities are the links of the configured tools.
+//
+// It has no passwords: every visitor chooses who to be. It answers only on
+// localhost, names below localhost, loopback addresses, or over https; on any
+// other host name over plain http every request is refused with 403.
+//
+// It ends the handler chain: what is not one of its pages is its own 404.
+//
+// EXPERIMENTAL: options may change while the demo grows services.
+type Handler struct {
+	// The name of the institution, shown on the pages and sent to tools as the
+	// name of the platform. Default: Localhost University.
+	Title string `json:"title,omitempty"`
+
+	// The issuer (`iss`), which is also the origin under which browsers and
+	// tools reach the demo: scheme and host, with a port if there is one, and
+	// nothing after it, not even a slash. Requests to another origin are
+	// refused. Default: scheme and host of the request.
+	//
+	// The signing key belongs to the issuer. All demos of one process that
+	// leave this option out share one key.
+	Issuer string `json:"issuer,omitempty"`
+
+	// The tools that are registered. Default: none.
+	Tools []*Tool `json:"tools,omitempty"`
+
+	platform *platform
+	poolKey  string
+	pooled   bool
+}
+
+// Tool is the registration of a tool with the demo LMS.
+type Tool struct {
+	// What the tool is called here: 1 to 32 of a-z, 0-9 and hyphen, once in an
+	// LMS. It is part of the identifiers of the tool's resource links.
+	// Required.
+	Name string `json:"name"`
+
+	// The name that people see. Default: the name above.
+	Title string `json:"title,omitempty"`
+
+	// The client id that the platform knows the tool by; no two tools share
+	// one. Required.
+	ClientID string `json:"client_id"`
+
+	// The deployment id of the tool in this LMS. Required.
+	Deployment string `json:"deployment"`
+
+	// Where a launch begins: the tool's login initiation URL. Required.
+	LoginURL string `json:"login_url"`
+
+	// Where the platform may send its answers. The tool's redirect_uri must
+	// equal one of these, byte for byte. At least one is required.
+	RedirectURIs []string `json:"redirect_uris"`
+
+	// The tool's public keys. Default: none; launches need no key of the
+	// tool.
+	JWKSURL string `json:"jwks_url,omitempty"`
+
+	// The activities that this tool provides in each of the courses.
+	// Default: none.
+	Links []*Link `json:"links,omitempty"`
+
+	// Custom parameters, sent with every launch as they are written here;
+	// variables such as $User.id are not filled in. Default: none.
+	Custom map[string]string `json:"custom,omitempty"`
+}
+
+// Link is a resource link: an activity in each of the courses.
+type Link struct {
+	// What the activity is called. Required.
+	Title string `json:"title"`
+
+	// Where the launch is to land, sent to the tool byte for byte. Required.
+	TargetLinkURI string `json:"target_link_uri"`
+
+	// Where the tool opens: `iframe` in a page of the LMS, `window` in a
+	// window of its own. Default: iframe.
+	Target string `json:"target,omitempty"`
+}
+
+// Values of Link.Target; the specification's names for document targets.
+const (
+	targetIframe = "iframe"
+	targetWindow = "window"
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.devlms",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets the defaults, checks the options and takes hold of the state.
+// No key is made here: that waits for the first request that needs one.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	if h.Title == "" {
+		h.Title = "Localhost University"
+	}
+	for _, t := range h.Tools {
+		if t == nil {
+			return fmt.Errorf("a tool is null")
+		}
+		if t.Title == "" {
+			t.Title = t.Name
+		}
+		for _, l := range t.Links {
+			if l == nil {
+				return fmt.Errorf("tool %q: a link is null", t.Name)
+			}
+			if l.Target == "" {
+				l.Target = targetIframe
+			}
+		}
+	}
+	if err := h.check(); err != nil {
+		return err
+	}
+
+	h.poolKey = h.Issuer
+	st, _, err := states.LoadOrNew(h.poolKey, func() (caddy.Destructor, error) {
+		return newState(), nil
+	})
+	if err != nil {
+		return fmt.Errorf("opening the state of the demo LMS: %w", err)
+	}
+	h.pooled = true
+	h.platform = newPlatform(h.Title, h.Issuer, h.Tools, st.(*state), ctx.Logger())
+	return nil
+}
+
+// Cleanup lets go of the state. The platform stays usable: a request of the
+// old configuration may still be running.
+func (h *Handler) Cleanup() error {
+	if !h.pooled {
+		return nil
+	}
+	h.pooled = false
+	_, err := states.Delete(h.poolKey)
+	return err
+}
+
+// ServeHTTP answers every request; the next handler is never called.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if err := h.platform.serve(w, r, isHTTPS(r)); err != nil {
+		return caddyhttp.Error(http.StatusInternalServerError, err)
+	}
+	return nil
+}
+
+// isHTTPS tells whether the browser speaks https. A proxy's word for that
+// counts only if the server trusts the proxy.
+func isHTTPS(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
+	_ caddy.Destructor            = (*state)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,287 @@
+package devlms
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"go.uber.org/zap"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+var (
+	//go:embed assets/style.css
+	styleSheet []byte
+	//go:embed assets/icon.svg
+	icon []byte
+
+	// styleVersion is in the URL of the style sheet, which may therefore be
+	// cached for long.
+	styleVersion = func() string {
+		sum := sha256.Sum256(styleSheet)
+		return hex.EncodeToString(sum[:6])
+	}()
+
+	pages = parsePages("home", "course", "activity", "roster", "gradebook", "returned", "refused", "post")
+)
+
+func parsePages(names ...string) map[string]*template.Template {
+	all := make(map[string]*template.Template, len(names))
+	for _, name := range names {
+		all[name] = template.Must(template.ParseFS(templateFiles, "templates/layout.html", "templates/"+name+".html"))
+	}
+	return all
+}
+
+// submitScript is the only script there is. It is allowed by its hash, so that
+// the policy is the same for every answer and has nothing to leak.
+const submitScript = "document.forms[0].submit();"
+
+var submitScriptHash = func() string {
+	sum := sha256.Sum256([]byte(submitScript))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}()
+
+// Content security policies. All pages may be framed by the LMS only: the pages
+// of a launch and the errors stand in the iframe of an activity.
+var (
+	basePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'self'"
+	pagePolicy = basePolicy + "; form-action 'self'"
+	// The tool may send its frame anywhere.
+	framePolicy = pagePolicy + "; frame-src *"
+	// A page that posts to the tool has no form-action: Chromium applies it to
+	// the redirects that follow as well, and where the tool sends the browser
+	// next (back here, to a page of its own, to a login of the institution) is
+	// the tool's business.
+	postPolicy = basePolicy + "; script-src " + submitScriptHash
+)
+
+// page is what the layout shows around each page.
+type page struct {
+	Title   string
+	LMS     string
+	Style   string
+	Person  *person
+	People  []*person
+	Courses []*course
+	Path    string // where choosing another person leads back to
+	Bare    bool   // no navigation: a page in a frame, or one that must not offer any
+	Body    any
+}
+
+func (p *platform) render(v *visit, name, policy string, status int, pg page) error {
+	pg.LMS, pg.Style, pg.Person, pg.People, pg.Courses = p.title, styleVersion, v.person, people, courses
+	if pg.Path == "" {
+		pg.Path = v.r.URL.Path
+	}
+	// Written at once or not at all, so that an error can still be answered.
+	var buf bytes.Buffer
+	if err := pages[name].ExecuteTemplate(&buf, "layout.html", pg); err != nil {
+		return fmt.Errorf("writing the page %s: %w", name, err)
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Not no-referrer: browsers would send "Origin: null" with the posts to
+	// tools, which no real LMS does.
+	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
+	h.Set("Cache-Control", "no-store")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(buf.Bytes())
+	return nil
+}
+
+// autoPost is a form that sends itself to a tool.
+type autoPost struct {
+	Tool   string
+	Action string
+	Fields []field
+	Script template.JS
+}
+
+type field struct{ Name, Value string }
+
+func (p *platform) renderPost(v *visit, post autoPost) error {
+	post.Script = submitScript
+	return p.render(v, "post", postPolicy, http.StatusOK, page{Title: "Opening " + post.Tool, Bare: true, Body: post})
+}
+
+// refuse answers with a page that says what is wrong.
+func (p *platform) refuse(v *visit, status int, title, text string) error {
+	return p.render(v, "refused", pagePolicy, status, page{Title: title, Bare: true, Body: text})
+}
+
+func (p *platform) notFound(v *visit) error {
+	return p.refuse(v, http.StatusNotFound, "Not found", "There is no such page in this LMS.")
+}
+
+// asset serves an embedded file.
+func asset(contentType string, data []byte) func(*visit) error {
+	return func(v *visit) error {
+		h := v.w.Header()
+		h.Set("Content-Type", contentType)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "public, max-age=86400")
+		_, _ = v.w.Write(data)
+		return nil
+	}
+}
+
+func (p *platform) home(v *visit) error {
+	body := struct {
+		Issuer string
+		Next   string
+		Asked  bool // sent here because a course needs a person
+		Tools  []*Tool
+	}{Issuer: v.issuer, Next: "/", Tools: p.tools}
+	if next := v.r.URL.Query().Get("next"); coursePath.MatchString(next) {
+		body.Next, body.Asked = next, v.person == nil
+	}
+	return p.render(v, "home", pagePolicy, http.StatusOK, page{Title: "Welcome", Body: body})
+}
+
+// coursePath is where choosing a person may lead to; nothing that a browser
+// could take for another host.
+var coursePath = regexp.MustCompile(`^/course/[A-Za-z0-9./-]*$`)
+
+// choosePerson sets or clears the cookie. Another site may not make that choice
+// for the visitor.
+func (p *platform) choosePerson(v *visit) error {
+	if err := p.csrf.Check(v.r); err != nil {
+		return p.refuse(v, http.StatusForbidden, "Not from there", "Choosing a person works from the pages of this LMS only.")
+	}
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<10)
+	if err := v.r.ParseForm(); err != nil {
+		return p.refuse(v, http.StatusBadRequest, "Not understood", "The form could not be read.")
+	}
+	id := v.r.PostForm.Get("person")
+	cookie := &http.Cookie{
+		Name:     userCookie,
+		Value:    id,
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   v.secure,
+		SameSite: http.SameSiteLaxMode,
+	}
+	switch {
+	case id == "":
+		cookie.MaxAge = -1
+	case findPerson(id) == nil:
+		return p.refuse(v, http.StatusBadRequest, "Not understood", "There is no such person in this LMS.")
+	}
+	http.SetCookie(v.w, cookie)
+	next := v.r.PostForm.Get("next")
+	if !coursePath.MatchString(next) || id == "" {
+		next = "/"
+	}
+	v.w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(v.w, v.r, next, http.StatusSeeOther)
+	return nil
+}
+
+func (p *platform) course(v *visit, c *course) error {
+	return p.render(v, "course", pagePolicy, http.StatusOK, page{Title: c.Title, Body: struct {
+		Course     *course
+		Activities []*activity
+	}{c, p.activities}})
+}
+
+func (p *platform) activityPage(v *visit, c *course) error {
+	a := p.activity(v.args[1])
+	if a == nil {
+		return p.notFound(v)
+	}
+	return p.render(v, "activity", framePolicy, http.StatusOK, page{Title: a.Title, Body: struct {
+		Course   *course
+		Activity *activity
+		Initiate string
+		Allow    string
+	}{c, a, "/initiate/" + c.ID + "/" + a.ID, permissions(a)}})
+}
+
+// permissions delegates to the tool what tools commonly need. Its origins are
+// named, for the frame begins with a page of the LMS, and without a name only
+// that page's origin would be meant.
+func permissions(a *activity) string {
+	var origins []string
+	seen := make(map[string]bool)
+	for _, raw := range append([]string{a.Tool.LoginURL, a.TargetLinkURI}, a.Tool.RedirectURIs...) {
+		u, err := url.Parse(raw)
+		if err != nil {
+			continue
+		}
+		origin := u.Scheme + "://" + u.Host
+		if !seen[origin] {
+			seen[origin] = true
+			origins = append(origins, origin)
+		}
+	}
+	allowed := strings.Join(origins, " ")
+	var b strings.Builder
+	for i, feature := range []string{"autoplay", "camera", "clipboard-write", "encrypted-media", "fullscreen", "microphone"} {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(feature + " " + allowed)
+	}
+	return b.String()
+}
+
+func (p *platform) roster(v *visit, c *course) error {
+	return p.render(v, "roster", pagePolicy, http.StatusOK, page{Title: "People", Body: struct {
+		Course *course
+		// Teachers see addresses, and what tools are told.
+		Teacher bool
+	}{c, !v.person.Learner()}})
+}
+
+func (p *platform) gradebook(v *visit, c *course) error {
+	var rows []*person
+	for _, who := range people {
+		// Learners see their own grades alone.
+		if who.Learner() && (!v.person.Learner() || who == v.person) {
+			rows = append(rows, who)
+		}
+	}
+	return p.render(v, "gradebook", pagePolicy, http.StatusOK, page{Title: "Gradebook", Body: struct {
+		Course     *course
+		Activities []*activity
+		Rows       []*person
+	}{c, p.activities, rows}})
+}
+
+// returned is the launch's return_url. The tool may say something to the person
+// and to the log (LTI Core 1.3, launch presentation claim).
+func (p *platform) returned(v *visit, c *course) error {
+	said := v.r.URL.Query()
+	if log, errorLog := said.Get("lti_log"), said.Get("lti_errorlog"); log != "" || errorLog != "" {
+		p.log.Debug("a tool sent the person back",
+			zap.String("lti_log", truncate(log)),
+			zap.String("lti_errorlog", truncate(errorLog)))
+	}
+	return p.render(v, "returned", pagePolicy, http.StatusOK, page{Title: "Back from the tool", Bare: true, Body: struct {
+		Course   *course
+		Message  string
+		ErrorMsg string
+	}{c, truncate(said.Get("lti_msg")), truncate(said.Get("lti_errormsg"))}})
+}
+
+// truncate keeps what a tool says to a length that fits a page or a log line.
+func truncate(s string) string {
+	const limit = 500
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

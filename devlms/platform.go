@@ -1,0 +1,275 @@
+package devlms
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// userCookie holds the id of the person that the visitor has chosen to be. It
+// is Lax, as the session cookie of most LMSs is: an authentication request that
+// a page of the tool began arrives without it, and is answered login_required.
+const userCookie = "devlms_user"
+
+// platform is one demo LMS: what is configured, and the state behind it.
+type platform struct {
+	title      string
+	issuer     string // "" means: the origin of the request
+	tools      []*Tool
+	activities []*activity
+	state      *state
+	log        *zap.Logger
+	now        func() time.Time
+	routes     []route
+	csrf       *http.CrossOriginProtection
+}
+
+// activity is a link of a tool, as it stands in each of the courses.
+type activity struct {
+	*Link
+
+	ID   string
+	Tool *Tool
+}
+
+// InWindow tells whether the tool opens in a window of its own.
+func (a *activity) InWindow() bool { return a.Target == targetWindow }
+
+// resourceLinkID names the activity of one course; it is unique in the LMS.
+func (a *activity) resourceLinkID(c *course) string { return "rl-" + c.ID + "-" + a.ID }
+
+// visit is one request, after its origin was found good.
+type visit struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	issuer string
+	secure bool
+	person *person  // nil when nobody was chosen
+	args   []string // the parts of the path that stand for * in the pattern
+}
+
+// newPlatform expects checked options with their defaults filled in.
+func newPlatform(title, issuer string, tools []*Tool, st *state, log *zap.Logger) *platform {
+	p := &platform{
+		title:  title,
+		issuer: issuer,
+		tools:  tools,
+		state:  st,
+		log:    log,
+		now:    time.Now,
+		csrf:   http.NewCrossOriginProtection(),
+	}
+	p.routes = p.makeRoutes()
+
+	taken := make(map[string]bool)
+	for _, t := range tools {
+		for _, l := range t.Links {
+			// Made of names, not of numbers, so that links can be added and
+			// reordered without becoming other activities to the tool. The
+			// dot keeps tool and title apart: neither part has one.
+			base := t.Name + "." + slug(l.Title)
+			id := base
+			for n := 2; taken[id]; n++ {
+				id = fmt.Sprintf("%s-%d", base, n)
+			}
+			taken[id] = true
+			p.activities = append(p.activities, &activity{Link: l, ID: id, Tool: t})
+		}
+	}
+	return p
+}
+
+// slug makes a short part of a path from a title. Titles without a Latin letter
+// or digit all become "link".
+func slug(title string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(title) {
+		switch {
+		case b.Len() >= 40:
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+	}
+	if s := strings.TrimSuffix(b.String(), "-"); s != "" {
+		return s
+	}
+	return "link"
+}
+
+func (p *platform) toolByClient(clientID string) *Tool {
+	for _, t := range p.tools {
+		if t.ClientID == clientID {
+			return t
+		}
+	}
+	return nil
+}
+
+func (p *platform) activity(id string) *activity {
+	for _, a := range p.activities {
+		if a.ID == id {
+			return a
+		}
+	}
+	return nil
+}
+
+// serve answers a request. https tells what the browser speaks. An error is one
+// of the platform itself, with nothing written.
+func (p *platform) serve(w http.ResponseWriter, r *http.Request, https bool) error {
+	v := &visit{w: w, r: r, secure: https}
+	v.issuer = "http://" + strings.ToLower(r.Host)
+	if https {
+		v.issuer = "https://" + strings.ToLower(r.Host)
+	}
+	switch {
+	case !https && !isLocal(r.Host):
+		return p.refuse(v, http.StatusForbidden, "Not on this address",
+			"This is a demo without passwords. Over plain http it answers on localhost and names below localhost only, "+
+				"never on a public host name.")
+	case p.issuer != "" && p.issuer != v.issuer:
+		return p.refuse(v, http.StatusForbidden, "Not on this address", "This demo LMS is at "+p.issuer+" only.")
+	}
+	if c, err := r.Cookie(userCookie); err == nil {
+		v.person = findPerson(c.Value)
+	}
+
+	for i := range p.routes {
+		rt := &p.routes[i]
+		args, ok := rt.match(r.URL.Path)
+		if !ok {
+			continue
+		}
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if !slices.Contains(rt.methods, method) {
+			allowed := strings.Join(rt.methods, ", ")
+			w.Header().Set("Allow", allowed)
+			return p.refuse(v, http.StatusMethodNotAllowed, "Not this way", "This address takes "+allowed+" only.")
+		}
+		v.args = args
+		return rt.serve(v)
+	}
+	return p.notFound(v)
+}
+
+// route binds a path to what serves it; a * stands for one part of the path.
+type route struct {
+	pattern string
+	methods []string // GET includes HEAD
+	serve   func(*visit) error
+}
+
+func (p *platform) makeRoutes() []route {
+	get, post := []string{http.MethodGet}, []string{http.MethodPost}
+	both := []string{http.MethodGet, http.MethodPost}
+	return []route{
+		{"/", get, p.home},
+		{"/person", post, p.choosePerson},
+		{"/course/*", get, p.inCourse(p.course)},
+		{"/course/*/roster", get, p.inCourse(p.roster)},
+		{"/course/*/gradebook", get, p.inCourse(p.gradebook)},
+		{"/course/*/activity/*", get, p.inCourse(p.activityPage)},
+		{"/initiate/*/*", get, p.inCourse(p.initiate)},
+		{"/return/*", get, p.inCourse(p.returned)},
+		{"/auth", both, p.auth},
+		{"/jwks", get, p.jwks},
+		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
+		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
+	}
+}
+
+func (rt *route) match(path string) ([]string, bool) {
+	parts, want := strings.Split(path, "/"), strings.Split(rt.pattern, "/")
+	if len(parts) != len(want) {
+		return nil, false
+	}
+	var args []string
+	for i, w := range want {
+		switch {
+		case w == "*" && parts[i] != "":
+			args = append(args, parts[i])
+		case w != parts[i]:
+			return nil, false
+		}
+	}
+	return args, true
+}
+
+// inCourse serves what only members of a course see; everybody that a visitor
+// can choose to be is one.
+func (p *platform) inCourse(serve func(*visit, *course) error) func(*visit) error {
+	return func(v *visit) error {
+		c := findCourse(v.args[0])
+		if c == nil {
+			return p.notFound(v)
+		}
+		if v.person == nil {
+			if strings.HasPrefix(v.r.URL.Path, "/course/") {
+				http.Redirect(v.w, v.r, "/?next="+url.QueryEscape(v.r.URL.Path), http.StatusSeeOther)
+				return nil
+			}
+			return p.refuse(v, http.StatusForbidden, "Who are you?", "Choose a person on the first page of the LMS, then open the activity again.")
+		}
+		return serve(v, c)
+	}
+}
+
+// jwks publishes the platform's key.
+func (p *platform) jwks(v *visit) error {
+	set, err := p.state.publicKeys()
+	if err != nil {
+		return fmt.Errorf("making the key set of the demo LMS: %w", err)
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Short, for a restart of the demo makes another key.
+	h.Set("Cache-Control", "public, max-age=60")
+	_, _ = v.w.Write(set)
+	return nil
+}
+
+// initiate begins a launch: a page that posts the login initiation to the tool
+// (Security Framework §5.1.1.1), as Moodle does. It is loaded in the iframe or
+// the new window itself. So the navigation to the tool, and the redirect back
+// to the authorization endpoint, count as begun by the LMS, and browsers send
+// the LMS's Lax cookie along.
+func (p *platform) initiate(v *visit, c *course) error {
+	a := p.activity(v.args[1])
+	if a == nil {
+		return p.notFound(v)
+	}
+	hint, err := p.state.begin(launch{
+		issuer:   v.issuer,
+		clientID: a.Tool.ClientID,
+		person:   v.person.ID,
+		course:   c.ID,
+		activity: a.ID,
+		expires:  p.now().Add(hintLifetime),
+	})
+	if err != nil {
+		return err
+	}
+	return p.renderPost(v, autoPost{
+		Tool:   a.Tool.Title,
+		Action: a.Tool.LoginURL,
+		Fields: []field{
+			{"iss", v.issuer},
+			{"target_link_uri", a.TargetLinkURI},
+			{"login_hint", v.person.ID},
+			{"lti_message_hint", hint},
+			{"client_id", a.Tool.ClientID},
+			{"lti_deployment_id", a.Tool.Deployment},
+		},
+	})
+}

@@ -1,0 +1,153 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddy-lti/lti/internal/ltitest"
+)
+
+// The figures of these benchmarks are ratios of CPU time of the Caddy process,
+// between variants that take turns in short bursts within one run. Wall-clock
+// time says little on a machine that does other things too.
+
+// benchCaddy is a Caddy without the race detector.
+func benchCaddy(b *testing.B) {
+	b.Helper()
+	race := bin
+	bin = filepath.Join(b.TempDir(), "caddy")
+	b.Cleanup(func() { bin = race })
+	build := exec.Command("go", "build", "-tags", "nobadger,nomysql,nopgx", "-o", bin, "./cmd/caddy") //nolint:gosec // fixed arguments
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		b.Fatalf("building Caddy: %v\n%s", err, out)
+	}
+}
+
+// cpu returns the CPU time that all threads of a process have used, in
+// nanoseconds.
+func cpu(b *testing.B, pid int) int64 {
+	b.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		b.Skip("this needs Linux's /proc") // a benchmark measures or it does not
+	}
+	var sum int64
+	for _, task := range tasks {
+		data, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		first, _, _ := strings.Cut(string(data), " ")
+		n, _ := strconv.ParseInt(first, 10, 64)
+		sum += n
+	}
+	return sum
+}
+
+// BenchmarkProtectedRequest compares a request through the gate, by header set,
+// with the same request to a bare reverse_proxy, and with core's request_header
+// setting as many headers as the default set.
+func BenchmarkProtectedRequest(b *testing.B) {
+	benchCaddy(b)
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok")
+	}))
+	b.Cleanup(upstream.Close)
+	proxy := "reverse_proxy " + strings.TrimPrefix(upstream.URL, "http://")
+	p := ltitest.NewPlatform(b)
+	sites := "http://bare.localhost:$PORT {\n\t" + proxy + "\n}\n"
+	sites += "http://core.localhost:$PORT {\n"
+	for i := range 18 {
+		sites += fmt.Sprintf("\trequest_header X-Core-Identity-%d \"some value of usual length\"\n", i)
+	}
+	sites += "\t" + proxy + "\n}\n"
+	for _, set := range []string{"off", "minimal", "standard"} {
+		sites += "http://" + set + ".localhost:$PORT {\n\tlti {\n\t\theaders " + set + "\n\t\t" + platformBlock(p) + "\n\t}\n\t" + proxy + "\n}\n"
+	}
+	c := startCaddy(b, strings.Replace(global(ltiGlobal), "\tdebug\n", "", 1)+sites)
+
+	variants := []string{"bare", "off", "minimal", "standard", "core"}
+	cookie := make(map[string]string)
+	for _, v := range variants[1:4] {
+		t := &tool{caddy: c, host: v + ".localhost", base: "/lti", platform: p}
+		br := newBrowser(b)
+		t.mustLaunch(br, map[string]any{"locale": "en-GB"})
+		cookie[v] = "__Host-lti=" + br.cookie(t.host, "__Host-lti")
+	}
+	client := newBrowser(b).client
+	burst := func(v string, n int) {
+		var wg sync.WaitGroup
+		const workers = 4
+		for range workers {
+			wg.Go(func() {
+				for range n / workers {
+					req, _ := http.NewRequestWithContext(b.Context(), http.MethodGet, c.origin(v+".localhost")+"/page", nil)
+					req.Header.Set("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0 Safari/537.36")
+					req.Header.Set("Accept", "text/html,application/xhtml+xml")
+					req.Header.Set("Accept-Language", "en-GB")
+					req.Header.Set("Cookie", strings.TrimPrefix(cookie[v]+"; app=1234567890", "; "))
+					res, err := client.Do(req)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+					if res.StatusCode != http.StatusOK {
+						b.Errorf("%s: %d", v, res.StatusCode)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for _, v := range variants {
+		burst(v, 2000) // warm up
+	}
+	used := make(map[string]int64)
+	requests := 0
+	const size = 2000
+	for b.Loop() {
+		for _, v := range variants {
+			before := cpu(b, c.cmd.Process.Pid)
+			burst(v, size)
+			used[v] += cpu(b, c.cmd.Process.Pid) - before
+		}
+		requests += size
+	}
+	b.ReportMetric(float64(used["bare"])/float64(requests)/1000, "µs-CPU/bare-request")
+	for _, v := range variants[1:] {
+		b.ReportMetric(float64(used[v])/float64(used["bare"]), v+"/bare")
+	}
+}
+
+// BenchmarkLaunch measures the CPU time of a whole launch: login, redirect URI,
+// and the first page.
+func BenchmarkLaunch(b *testing.B) {
+	benchCaddy(b)
+	p := ltitest.NewPlatform(b)
+	c := startCaddy(b, strings.Replace(global(ltiGlobal), "\tdebug\n", "", 1)+toolSite(p, "", "respond ok"))
+	t := &tool{caddy: c, host: "tool.localhost", base: "/lti", platform: p}
+	br := newBrowser(b)
+	for range 50 {
+		t.mustLaunch(br, nil)
+	}
+	before := cpu(b, c.cmd.Process.Pid)
+	n := 0
+	for b.Loop() {
+		t.mustLaunch(br, nil)
+		n++
+	}
+	b.ReportMetric(float64(cpu(b, c.cmd.Process.Pid)-before)/float64(n)/1e6, "ms-CPU/launch")
+}

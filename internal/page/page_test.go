@@ -1,0 +1,301 @@
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caddy-lti/lti/lti"
+)
+
+func newRenderer(t *testing.T) *Renderer {
+	t.Helper()
+	r, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func render(t *testing.T, r *Renderer, p Page) (*http.Response, string) {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	if err := r.Write(rec, http.StatusForbidden, p); err != nil {
+		t.Fatal(err)
+	}
+	return rec.Result(), rec.Body.String()
+}
+
+// What a person cannot do anything about but try again, and report, is said by
+// one page; the log has the rule. A new code has to be put here or get a page.
+var fallsBack = []lti.Code{
+	lti.CodeRequestMalformed, lti.CodeRequestTooLarge, lti.CodeIssuerMissing, lti.CodeLoginHintMissing, lti.CodeTargetMissing,
+	lti.CodeStateMissing, lti.CodeStateInvalid, lti.CodeTokenMissing, lti.CodeTokenMalformed, lti.CodeTokenCritical,
+	lti.CodeAlgorithmRefused, lti.CodeKeyIDMissing, lti.CodeKeyUnknown, lti.CodeSignatureInvalid, lti.CodeIssuerMismatch,
+	lti.CodeAudienceMismatch, lti.CodeAuthorizedParty, lti.CodeTimestampMissing, lti.CodeTokenFromFuture, lti.CodeTokenTooOld,
+	lti.CodeNonceMissing, lti.CodeNonceMismatch, lti.CodeVersionWrong, lti.CodeMessageTypeMissing, lti.CodeMessageTypeUnwanted,
+	lti.CodeDeploymentMissing, lti.CodeDeploymentMismatch, lti.CodeTargetForeign, lti.CodeResourceLinkMissing,
+	lti.CodeRolesMissing, lti.CodeSubjectInvalid,
+}
+
+// Pages that are not named after a code.
+var otherPages = []string{"index", "signed_out", "failed", "platform_login_required", "platform_launch_expired"}
+
+func TestEveryCodeHasAPageOrFallsBack(t *testing.T) {
+	r := newRenderer(t)
+	for code := range lti.Codes() {
+		if has, falls := r.Has(string(code)), slices.Contains(fallsBack, code); has == falls {
+			t.Errorf("%s: has a page %v, falls back on purpose %v", code, has, falls)
+		}
+	}
+	for id := range r.texts.Pages {
+		if _, ok := lti.Codes()[lti.Code(id)]; !ok && !slices.Contains(otherPages, id) {
+			t.Errorf("page %s is for no code", id)
+		}
+	}
+	for _, id := range otherPages {
+		if !r.Has(id) {
+			t.Errorf("page %s is missing", id)
+		}
+	}
+	_, failed := render(t, r, Page{ID: "failed"})
+	if _, got := render(t, r, Page{ID: string(lti.CodeVersionWrong)}); got != failed {
+		t.Error("a code without a page does not show the page failed")
+	}
+}
+
+func TestTexts(t *testing.T) {
+	names, err := fs.Glob(files, "texts/*.json")
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.DisallowUnknownFields()
+		var texts Texts
+		if err := dec.Decode(&texts); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: data after the object", name)
+		}
+		check := func(where, s string) {
+			if strings.TrimSpace(s) == "" || s != strings.TrimSpace(s) {
+				t.Errorf("%s: %s is empty or has space around it: %q", name, where, s)
+			}
+			if strings.ContainsAny(s, "<>{}") {
+				t.Errorf("%s: %s: texts are no templates: %q", name, where, s)
+			}
+		}
+		for id, p := range texts.Pages {
+			check(id+".title", p.Title)
+			check(id+".lead", p.Lead)
+			if p.Steps != nil && len(p.Steps) == 0 {
+				t.Errorf("%s: %s has an empty list of steps", name, id)
+			}
+			for i, s := range p.Steps {
+				check(fmt.Sprintf("%s.steps[%d]", id, i), s)
+			}
+			// Whoever is stopped has to be told how to go on.
+			if len(p.Steps) == 0 && id != "index" && id != "signed_out" {
+				t.Errorf("%s: %s does not say how to go on", name, id)
+			}
+		}
+		for id, s := range texts.Words {
+			check(id, s)
+		}
+		for _, id := range []string{"target", "login", "redirect", "jwks"} {
+			if texts.Words[id+"_label"] == "" || texts.Words[id+"_help"] == "" {
+				t.Errorf("%s: no label or help for the address %s", name, id)
+			}
+		}
+		if texts.Words["reference"] == "" || texts.Words["reference_help"] == "" {
+			t.Errorf("%s: no words about the reference", name)
+		}
+		// Duplicate keys would hide a text.
+		if n := strings.Count(string(data), `"title":`); n != len(texts.Pages) {
+			t.Errorf("%s: %d titles for %d pages: is one there twice?", name, n, len(texts.Pages))
+		}
+	}
+}
+
+func TestPageSecurityHeaders(t *testing.T) {
+	r := newRenderer(t)
+	res, body := render(t, r, Page{ID: "failed", Reference: "abc"})
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d", res.StatusCode)
+	}
+	for name, want := range map[string]string{
+		"Content-Type": "text/html; charset=utf-8", "X-Content-Type-Options": "nosniff",
+		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
+	} {
+		if got := res.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	// The browser hashes what stands between the tags, byte for byte.
+	style, _, ok := strings.Cut(body[strings.Index(body, "<style>")+len("<style>"):], "</style>")
+	if !ok {
+		t.Fatal("no style")
+	}
+	sum := sha256.Sum256([]byte(style))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	if got := res.Header.Get("Content-Security-Policy"); got != want {
+		t.Errorf("Content-Security-Policy: %s\nwant %s", got, want)
+	}
+	// That policy lets nothing else through, so nothing else may be there.
+	for _, no := range []string{"<script", " style=", " src=", "<link", "<form", "<iframe", " onclick", "@import", "url("} {
+		if strings.Contains(body, no) {
+			t.Errorf("the page has %q", no)
+		}
+	}
+}
+
+func TestPageEscapes(t *testing.T) {
+	r := newRenderer(t)
+	const evil = `"><img src=x onerror=alert(1)><script>alert(1)</script>&amp;'`
+	_, body := render(t, r, Page{ID: "index", Reference: evil, Fields: []Field{{Label: evil, Help: evil, Value: evil}}})
+	for _, no := range []string{"<img", "<script", "&amp;'"} {
+		if strings.Contains(body, no) {
+			t.Errorf("%s was not escaped", no)
+		}
+	}
+	if n := strings.Count(body, "&lt;img src=x onerror=alert(1)&gt;"); n != 4 {
+		t.Errorf("%d of 4 values are there", n)
+	}
+	// The id chooses words and is never shown.
+	if _, body := render(t, r, Page{ID: evil}); strings.Contains(body, "onerror") {
+		t.Error("the id is shown")
+	}
+}
+
+func TestPageReferenceAndFields(t *testing.T) {
+	r := newRenderer(t)
+	if _, body := render(t, r, Page{ID: "session_missing"}); strings.Contains(body, r.Word("reference")) || strings.Contains(body, "<dl>") {
+		t.Error("a page without reference and fields shows some")
+	}
+	_, body := render(t, r, Page{ID: "failed", Reference: "Zx-9_"})
+	if !strings.Contains(body, ">Zx-9_<") || !strings.Contains(body, r.Word("reference_help")) {
+		t.Error("no reference")
+	}
+	if r.Title("failed") == "" || r.Title("nonsense") != "" || r.Word("nonsense") != "" {
+		t.Error("titles or words")
+	}
+}
+
+// The parts of WCAG 2.2 that can be seen in the text of a page.
+func TestPageAccessibility(t *testing.T) {
+	r := newRenderer(t)
+	for id := range r.texts.Pages {
+		t.Run(id, func(t *testing.T) {
+			_, body := render(t, r, Page{ID: id, Reference: "abc", Fields: []Field{{"Label", "Help", "https://tool.example/lti/login"}}})
+			for what, pattern := range map[string]string{
+				"doctype":            `^<!DOCTYPE html>\n<html lang="en" dir="ltr">`,
+				"charset first":      `<head>\n<meta charset="utf-8">`,
+				"zoomable viewport":  `<meta name="viewport" content="width=device-width, initial-scale=1">`,
+				"title":              `<title>[^<]+</title>`,
+				"main":               `<main>\n<h1>[^<]+</h1>`,
+				"colours of the OS":  `color-scheme: light dark`,
+				"focus can be seen":  `:focus-visible`,
+				"long addresses":     `overflow-wrap: anywhere`,
+				"term and value":     `<dt>Label</dt>\n<dd><code tabindex="0">https://tool\.example/lti/login</code>`,
+				"end":                `</main>\n</body>\n</html>\n$`,
+				"not in a search":    `<meta name="robots" content="noindex">`,
+				"relative text size": `font: 1\.\d+rem`,
+			} {
+				if !regexp.MustCompile(pattern).MatchString(body) {
+					t.Errorf("%s: nothing matches %s", what, pattern)
+				}
+			}
+			for _, once := range []string{"<h1", "<main", "<title", "<html", "<body"} {
+				if n := strings.Count(body, once); n != 1 {
+					t.Errorf("%d times %s", n, once)
+				}
+			}
+			title := regexp.MustCompile(`<title>([^<]+)</title>`).FindStringSubmatch(body)
+			h1 := regexp.MustCompile(`<h1>([^<]+)</h1>`).FindStringSubmatch(body)
+			if len(title) != 2 || !reflect.DeepEqual(title[1:], h1[1:]) {
+				t.Errorf("title %q, heading %q", title, h1)
+			}
+			if n := len(r.texts.Pages[id].Steps); (n > 1) != strings.Contains(body, "<ol>") || (n > 1 && strings.Count(body, "<li>") != n) {
+				t.Errorf("%d steps in\n%s", n, body)
+			}
+			for _, open := range []string{"main", "ol", "dl", "p", "h1", "div", "code", "li"} {
+				if a, b := strings.Count(body, "<"+open+">")+strings.Count(body, "<"+open+" "), strings.Count(body, "</"+open+">"); a != b {
+					t.Errorf("<%s> is opened %d times and closed %d times", open, a, b)
+				}
+			}
+		})
+	}
+}
+
+// WCAG 2.2 §1.4.3 and §1.4.11: text 4.5 to 1, outlines 3 to 1, light and dark.
+func TestStyleContrast(t *testing.T) {
+	css, err := files.ReadFile("style.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schemes := regexp.MustCompile(`:root \{[^}]*\}`).FindAllString(string(css), -1)
+	if len(schemes) != 2 {
+		t.Fatalf("%d colour schemes", len(schemes))
+	}
+	for i, scheme := range schemes {
+		colours := make(map[string]float64)
+		for _, m := range regexp.MustCompile(`--(\w+): #([0-9a-f]{6})`).FindAllStringSubmatch(scheme, -1) {
+			colours[m[1]] = luminance(t, m[2])
+		}
+		for _, pair := range []struct {
+			front, back string
+			least       float64
+		}{
+			{"ink", "paper", 4.5}, {"ink", "ground", 4.5}, {"soft", "paper", 4.5}, {"mark", "paper", 3},
+		} {
+			a, okA := colours[pair.front]
+			b, okB := colours[pair.back]
+			if !okA || !okB {
+				t.Fatalf("scheme %d: no %s or no %s", i, pair.front, pair.back)
+			}
+			if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < pair.least {
+				t.Errorf("scheme %d: %s on %s has a contrast of %.2f, want %.1f", i, pair.front, pair.back, ratio, pair.least)
+			}
+		}
+	}
+}
+
+// luminance is the relative luminance that WCAG defines.
+func luminance(t *testing.T, hex string) float64 {
+	t.Helper()
+	sum := 0.0
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, err := strconv.ParseUint(hex[2*i:2*i+2], 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := float64(n) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		sum += weight * c
+	}
+	return sum
+}

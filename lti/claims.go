@@ -1,0 +1,164 @@
+package lti
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// Launch is a message of a platform that was found to be good. Optional members
+// that the platform did not send, or sent in a shape that means nothing, are
+// empty.
+type Launch struct {
+	Issuer   string
+	ClientID string
+	// Subject is the platform's id of the person; empty in an anonymous launch.
+	Subject       string
+	DeploymentID  string
+	MessageType   string
+	TargetLinkURI string
+	IssuedAt      time.Time
+	Expires       time.Time
+	// Roles holds full URIs; simple names and URNs have been replaced by them.
+	Roles        []string
+	ResourceLink ResourceLink
+	Context      Context
+	Presentation Presentation
+	ToolPlatform ToolPlatform
+
+	Name       string
+	GivenName  string
+	FamilyName string
+	Email      string
+	Locale     string
+
+	// PersonSourcedID is lis.person_sourcedid, Username is ext.user_username.
+	PersonSourcedID string
+	Username        string
+
+	// Custom holds the custom parameters. Teachers write them: they are never
+	// authority.
+	Custom map[string]string
+}
+
+// ResourceLink is the activity that was opened (LTI 1.3 §5.3.5).
+type ResourceLink struct {
+	ID    string
+	Title string
+}
+
+// Context is the course (LTI 1.3 §5.4.1).
+type Context struct {
+	ID    string
+	Label string
+	Title string
+}
+
+// Presentation says how the platform shows the tool (LTI 1.3 §5.4.4).
+type Presentation struct {
+	DocumentTarget string // frame, iframe or window
+	ReturnURL      string // may hold a secret of the platform: never log it
+	Locale         string
+}
+
+// ToolPlatform describes the LMS (LTI 1.3 §5.4.2).
+type ToolPlatform struct {
+	GUID    string
+	Name    string
+	Family  string
+	Version string
+}
+
+// members is a JSON object whose values have not been interpreted.
+type members map[string]json.RawMessage
+
+// present reports whether the member is there and not null.
+func (m members) present(name string) bool {
+	raw, ok := m[name]
+	return ok && string(raw) != "null"
+}
+
+// text returns an optional string; anything else counts as absent, as does a
+// substitution variable that the platform did not fill (LTI 1.3 App. B).
+func (m members) text(name string) string {
+	var s string
+	if json.Unmarshal(m[name], &s) != nil || unfilled.MatchString(s) {
+		return ""
+	}
+	return s
+}
+
+// exact returns a string, and whether the member is one.
+func (m members) exact(name string) (string, bool) {
+	if !m.present(name) {
+		return "", false
+	}
+	var s string
+	err := json.Unmarshal(m[name], &s)
+	return s, err == nil
+}
+
+// object returns an optional object; anything else counts as absent.
+func (m members) object(name string) members {
+	var o members
+	if json.Unmarshal(m[name], &o) != nil {
+		return nil
+	}
+	return o
+}
+
+// seconds returns a NumericDate (RFC 7519 §2), which may have a fraction.
+func (m members) seconds(name string) (time.Time, bool) {
+	if !m.present(name) {
+		return time.Time{}, false
+	}
+	var f float64
+	if json.Unmarshal(m[name], &f) != nil || f < 0 || f > 253402300799 { // year 9999
+		return time.Time{}, false
+	}
+	return time.UnixMilli(int64(f * 1000)), true
+}
+
+// unfilled matches a variable that came back as it was sent: $User.id,
+// $ResourceLink.available.startDateTime, $com.instructure.Person.name_sortable.
+var unfilled = regexp.MustCompile(`^\$[A-Za-z]+(\.[A-Za-z0-9_-]+)+$`)
+
+// custom returns the custom parameters as strings. Numbers and booleans of
+// sloppy platforms become text; null and what has parts is left out.
+func (m members) custom() map[string]string {
+	obj := m.object(claimCustom)
+	if len(obj) == 0 {
+		return nil
+	}
+	vals := make(map[string]string, len(obj))
+	for name, raw := range obj {
+		var v any
+		if json.Unmarshal(raw, &v) != nil {
+			continue
+		}
+		switch v := v.(type) {
+		case string:
+			vals[name] = v
+		case bool:
+			vals[name] = strconv.FormatBool(v)
+		case float64:
+			vals[name] = string(raw) // as it was written: 1e3 stays 1e3
+		}
+	}
+	return vals
+}
+
+// validID reports whether s can be an identifier: ASCII without control characters,
+// at most 255 bytes.
+func validID(s string) bool {
+	if s == "" || len(s) > maxID {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
+}

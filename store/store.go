@@ -1,0 +1,128 @@
+// Package store defines where the plugin keeps what must outlive a request:
+// sessions, spent nonces, registrations, invites and scores under way.
+//
+// The interface is small on purpose. Every operation touches one key, nothing
+// lists or scans, and the only atomic step beyond a plain write is
+// [Store.PutIfAbsent], so a network store can serve it as well as a file or a
+// map can. Package storetest holds the suite that every implementation passes.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Limits that every implementation enforces, so that what works with one
+// store works with all of them.
+const (
+	MaxKeyLen   = 512       // bytes in a key
+	MaxValueLen = 64 * 1024 // bytes in a value
+)
+
+// Errors of a [Store]. Match them with [errors.Is].
+var (
+	// ErrNotFound says that no live record has the key.
+	ErrNotFound = errors.New("store: record not found")
+
+	// ErrClosed says that the store was closed. A request that outlives its
+	// configuration meets it, so callers answer 503 and do not panic.
+	ErrClosed = errors.New("store: closed")
+
+	// ErrInvalid says that a key, value or lifetime breaks the contract.
+	ErrInvalid = errors.New("store: invalid argument")
+)
+
+// Store keeps records: opaque values under opaque keys, with an optional
+// lifetime. It is safe for concurrent use.
+//
+// Keys are byte strings of 1 to [MaxKeyLen] bytes; any byte may occur. Values
+// hold up to [MaxValueLen] bytes and may be empty or nil, which are the same.
+// Anything else is [ErrInvalid].
+//
+// A lifetime begins when the record is written. It ends at the time of writing
+// plus ttl, rounded up to a whole millisecond, and from that instant on
+// (now >= expiry) the record does not exist, whether or not its space has been
+// freed yet. Several nodes on one store need clocks that agree as closely as
+// the lifetimes matter.
+//
+// What a call acknowledged is seen by every call that starts afterwards, and,
+// in a durable store, survives a crash. A call that failed for another reason
+// than an invalid argument may or may not have taken effect: whoever must know
+// asks again.
+//
+// A context that is done before the call starts yields its error, and nothing
+// is written. One that ends during the call may end the wait, not always the
+// work. A closed store answers ErrClosed whatever the context and arguments.
+type Store interface {
+	// Get returns the value of the live record under key, or ErrNotFound. The
+	// result belongs to the caller.
+	Get(ctx context.Context, key string) ([]byte, error)
+
+	// Put writes a record and replaces any other under key, its lifetime
+	// included. A ttl of 0 means no expiry, a negative one is ErrInvalid. The
+	// store does not keep val.
+	Put(ctx context.Context, key string, val []byte, ttl time.Duration) error
+
+	// PutIfAbsent writes a record only if no live one is under key, and says
+	// whether it did. Of all concurrent calls for one key, on all nodes,
+	// exactly one wins. An expired record counts as absent. A record that is
+	// there stays as it is, its lifetime too.
+	PutIfAbsent(ctx context.Context, key string, val []byte, ttl time.Duration) (bool, error)
+
+	// Delete removes the record under key. One that is not there is no error.
+	Delete(ctx context.Context, key string) error
+
+	// Close releases what the store holds, after the calls under way. From
+	// then on every method answers ErrClosed; a second Close returns nil.
+	Close() error
+}
+
+// CheckKey tells whether key keeps the contract. It is for implementations.
+func CheckKey(key string) error {
+	switch {
+	case key == "":
+		return fmt.Errorf("%w: empty key", ErrInvalid)
+	case len(key) > MaxKeyLen:
+		return fmt.Errorf("%w: key of %d bytes, at most %d are allowed", ErrInvalid, len(key), MaxKeyLen)
+	}
+	return nil
+}
+
+// CheckPut tells whether the arguments of a write keep the contract. It is for
+// implementations.
+func CheckPut(key string, val []byte, ttl time.Duration) error {
+	if err := CheckKey(key); err != nil {
+		return err
+	}
+	switch {
+	case len(val) > MaxValueLen:
+		return fmt.Errorf("%w: value of %d bytes, at most %d are allowed", ErrInvalid, len(val), MaxValueLen)
+	case ttl < 0:
+		return fmt.Errorf("%w: negative lifetime %s", ErrInvalid, ttl)
+	}
+	return nil
+}
+
+// Expiry returns when a record written at now with lifetime ttl ceases to
+// exist, in milliseconds since 1970, or 0 for never. It rounds up: a spent
+// nonce must not be forgotten early. It is for implementations.
+func Expiry(now time.Time, ttl time.Duration) int64 {
+	if ttl == 0 {
+		return 0
+	}
+	end := now.Add(ttl)
+	ms := end.UnixMilli()
+	if end.Sub(time.UnixMilli(ms)) > 0 {
+		ms++
+	}
+	// A clock that stands before 1970 must not produce the value for "never".
+	return max(ms, 1)
+}
+
+// Expired tells whether a record with this [Expiry] is gone at now. It is for
+// implementations.
+func Expired(now time.Time, expiry int64) bool {
+	return expiry != 0 && now.UnixMilli() >= expiry
+}
