@@ -39,7 +39,7 @@ type App struct {
 	// in Caddy's data directory.
 	StoreRaw json.RawMessage `json:"store,omitempty" caddy:"namespace=lti.stores inline_key=backend"`
 
-	// HTTPClient is how platforms are talked to.
+	// HTTPClient is how platforms are talked to. Default: as its members say.
 	HTTPClient *HTTPClient `json:"http_client,omitempty"`
 
 	provider StoreProvider
@@ -119,7 +119,14 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Validate checks the configuration.
 func (a *App) Validate() error {
-	if hc := a.HTTPClient; hc != nil && (hc.Timeout < 0 || time.Duration(hc.Timeout) > time.Minute) {
+	if a.HTTPClient == nil {
+		return nil
+	}
+	return a.HTTPClient.validate()
+}
+
+func (hc *HTTPClient) validate() error {
+	if hc.Timeout < 0 || time.Duration(hc.Timeout) > time.Minute {
 		return fmt.Errorf("http_client: timeout is %s, expected at most 1m", time.Duration(hc.Timeout))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package caddylti
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -87,6 +88,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "url":
 			err = oneArg(d, &h.URL)
+			if err == nil && !strings.Contains(h.URL, "{") { // else it has no value yet
+				if _, uerr := publicOrigin(h.URL); uerr != nil {
+					err = d.WrapErr(uerr)
+				}
+			}
 		case "base":
 			err = oneArg(d, &h.Base)
 			if err == nil && !basePath.MatchString(h.Base) {
@@ -201,6 +207,9 @@ func (h *Handler) unmarshalSession(d *caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
+	}
+	if _, err := h.Session.resolve(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }
@@ -338,9 +347,12 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 				return nil, d.ArgErr()
 			}
 			name := d.Val()
+			if _, merr := caddy.GetModule("lti.stores." + name); merr != nil {
+				return nil, d.Errf("unknown store %q: expected one of %s", name, storeNames())
+			}
 			mod, merr := caddyfile.UnmarshalModule(d, "lti.stores."+name)
 			if merr != nil {
-				return nil, d.Errf("store %s: %v", name, merr)
+				return nil, merr
 			}
 			app.StoreRaw = caddyconfig.JSONModuleObject(mod, "backend", name, nil)
 		case "http_client":
@@ -353,6 +365,15 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 		}
 	}
 	return httpcaddyfile.App{Name: "lti", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// storeNames lists the stores of this build for messages.
+func storeNames() string {
+	var names []string
+	for _, mod := range caddy.GetModules("lti.stores") {
+		names = append(names, mod.ID.Name())
+	}
+	return strings.Join(names, ", ")
 }
 
 func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
@@ -368,6 +389,11 @@ func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
 		case "timeout":
 			if err = once.check(d, option); err == nil {
 				err = duration(d, &a.HTTPClient.Timeout)
+			}
+			if err == nil {
+				if verr := a.HTTPClient.validate(); verr != nil {
+					err = d.WrapErr(verr)
+				}
 			}
 		case "allow_private":
 			args := d.RemainingArgs()
@@ -434,10 +460,8 @@ func oneOf(d *caddyfile.Dispenser, to *string, allowed ...string) error {
 	if err := oneArg(d, to); err != nil {
 		return err
 	}
-	for _, a := range allowed {
-		if *to == a {
-			return nil
-		}
+	if slices.Contains(allowed, *to) {
+		return nil
 	}
 	return d.Errf("%s %q: expected %s", option, *to, strings.Join(allowed, ", "))
 }

@@ -98,7 +98,10 @@ func newStateCookie(w http.ResponseWriter, r *http.Request, now time.Time) (name
 			n, _, _ := strings.Cut(strings.TrimSpace(part), "=")
 			if rest, ok := strings.CutPrefix(n, stateCookiePrefix); ok && len(n) < 64 {
 				stamp, _, _ := strings.Cut(rest, "-")
-				at, _ := strconv.ParseInt(stamp, 36, 64) // garbage counts as ancient
+				at, err := strconv.ParseInt(stamp, 36, 64)
+				if err != nil {
+					at = 0 // garbage counts as ancient
+				}
 				logins = append(logins, login{n, at})
 			}
 		}

@@ -165,6 +165,9 @@ func (h *Handler) remoteUser(p *Platform, l *lti.Launch) (string, error) {
 			val += "." + scope
 		}
 	}
+	if strings.Trim(val, " ") != val || strings.ContainsFunc(val, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return "", lti.Refuse(lti.CodeUserClaimMissing, "%s has control characters in it or spaces around it, which no header carries: two people would have one user name", h.User)
+	}
 	val = headerValue(val)
 	if len(val) > maxHeaderValue {
 		return "", lti.Refuse(lti.CodeUserClaimMissing, "%s is longer than %d bytes, too long for a user name", h.User, maxHeaderValue)

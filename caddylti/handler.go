@@ -99,15 +99,15 @@ type Handler struct {
 	Headers string `json:"headers,omitempty"`
 
 	// ExtraHeaders are further request headers, whose values may hold
-	// placeholders. An empty value sets none.
+	// placeholders. An empty value sets none. Default: none.
 	ExtraHeaders map[string]string `json:"extra_headers,omitempty"`
 
-	// Session says how long a session lives.
+	// Session says how long a session lives. Default: 2h unused, 12h in all.
 	Session *SessionLimits `json:"session,omitempty"`
 
 	// Messages lists the message types that are accepted besides
 	// LtiResourceLinkRequest, each with the path where its launches land; an
-	// empty path is the launch's own target.
+	// empty path is the launch's own target. Default: none.
 	Messages map[string]string `json:"messages,omitempty"`
 
 	// ForwardAuth lists the addresses and networks of front ends (nginx, Traefik,
@@ -115,7 +115,8 @@ type Handler struct {
 	// none, and the route does not exist.
 	ForwardAuth []string `json:"forward_auth,omitempty"`
 
-	// Platforms lists the learning platforms that may launch this tool.
+	// Platforms lists the learning platforms that may launch this tool. Required:
+	// at least one.
 	Platforms []*Platform `json:"platforms,omitempty"`
 
 	app     *App
@@ -266,32 +267,38 @@ func (h *Handler) provisionPeople() error {
 	return nil
 }
 
-func (h *Handler) provisionSession() error {
-	h.limits = session.Limits{Idle: 2 * time.Hour, Max: 12 * time.Hour}
-	if s := h.Session; s != nil {
+func (h *Handler) provisionSession() (err error) {
+	h.limits, err = h.Session.resolve()
+	return err
+}
+
+// resolve applies the defaults and checks the outcome; nil is all defaults.
+func (s *SessionLimits) resolve() (session.Limits, error) {
+	l := session.Limits{Idle: 2 * time.Hour, Max: 12 * time.Hour}
+	if s != nil {
 		if s.Idle != 0 {
-			h.limits.Idle = time.Duration(s.Idle)
+			l.Idle = time.Duration(s.Idle)
 		}
 		if s.Max != 0 {
-			h.limits.Max = time.Duration(s.Max)
+			l.Max = time.Duration(s.Max)
 		}
 		if s.Max == 0 {
-			h.limits.Max = max(h.limits.Max, h.limits.Idle)
+			l.Max = max(l.Max, l.Idle)
 		}
 		if s.Idle == 0 {
-			h.limits.Idle = min(h.limits.Idle, h.limits.Max)
+			l.Idle = min(l.Idle, l.Max)
 		}
 	}
 	const most = 30 * 24 * time.Hour
-	switch l := h.limits; {
+	switch {
 	case l.Idle < time.Second, l.Max < time.Second:
-		return errors.New("session: idle and max have to be at least 1s")
+		return l, errors.New("session: idle and max have to be at least 1s")
 	case l.Idle > l.Max:
-		return fmt.Errorf("session: idle (%s) is longer than max (%s)", l.Idle, l.Max)
+		return l, fmt.Errorf("session: idle (%s) is longer than max (%s)", l.Idle, l.Max)
 	case l.Max > most:
-		return fmt.Errorf("session: max is %s, expected at most %s", l.Max, most)
+		return l, fmt.Errorf("session: max is %s, expected at most %s", l.Max, most)
 	}
-	return nil
+	return l, nil
 }
 
 // Cleanup gives back the platforms' key sets.

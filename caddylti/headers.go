@@ -73,6 +73,9 @@ func (h *Handler) provisionHeaders() error {
 			return err
 		}
 		x := extraHeader{name: http.CanonicalHeaderKey(name), value: value, own: true}
+		if slices.Contains(h.strip, x.name) {
+			return fmt.Errorf("header %s is there twice", x.name)
+		}
 		for _, m := range placeholder.FindAllStringSubmatch(value, -1) {
 			key := m[1]
 			if !strings.HasPrefix(key, "http.lti.") && !strings.HasPrefix(key, "http.auth.user.") {

@@ -94,11 +94,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, now time.Time, 
 	if err != nil {
 		return "", err
 	}
-	before, err := h.lookUp(r)
-	if err != nil {
-		return "", err
-	}
-	if err := h.newSession(w, r, ready, before, personKey(p, l, launchID), data); err != nil {
+	if err := h.newSession(w, r, ready, personKey(p, l, launchID), data); err != nil {
 		return "", err
 	}
 	setCookie(w, st.Cookie, "", -1)
@@ -117,10 +113,19 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, now time.Time, 
 }
 
 // newSession makes the session of a launch and gives its id to the browser.
-func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *ready, before *visit, person string, data []byte) error {
+// What somebody else had open there ends.
+func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *ready, person string, data []byte) error {
+	held, err := h.held(r, ready)
+	if err != nil {
+		return err
+	}
 	var previous *session.Session
-	if before != nil {
-		previous = before.session
+	for _, s := range held {
+		if s.Person() == person {
+			previous = s
+		} else if err := ready.sessions.End(r.Context(), s, h.limits); err != nil {
+			return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		}
 	}
 	id, err := ready.sessions.Create(r.Context(), h.site(r), person, data, previous, h.limits)
 	if err != nil {

@@ -152,8 +152,7 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (url.Values, 
 		return nil, lti.Refuse(lti.CodeRequestMalformed, "the Content-Type is %s, expected application/x-www-form-urlencoded", lti.Quote(r.Header.Get("Content-Type")))
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, lti.Refuse(lti.CodeRequestTooLarge, "the form is larger than %d bytes", limit)
 	}
 	if err != nil {

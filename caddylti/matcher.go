@@ -24,16 +24,16 @@ func init() {
 type Matcher struct {
 	// Roles of which the person needs one: short, in any case (instructor,
 	// institution:staff), or full URIs. A sub-role does not count as its
-	// principal role.
+	// principal role. Default: any, or none.
 	Roles []string `json:"roles,omitempty"`
 
-	// Contexts are ids or labels of courses.
+	// Contexts are ids or labels of courses. Default: any.
 	Contexts []string `json:"contexts,omitempty"`
 
-	// Platforms are names of platforms.
+	// Platforms are names of platforms. Default: any.
 	Platforms []string `json:"platforms,omitempty"`
 
-	// Messages are message types, such as LtiResourceLinkRequest.
+	// Messages are message types, such as LtiResourceLinkRequest. Default: any.
 	Messages []string `json:"messages,omitempty"`
 
 	app   *App

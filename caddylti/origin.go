@@ -38,15 +38,20 @@ func (h *Handler) provisionOrigin() error {
 	if err != nil {
 		return fmt.Errorf("url: %w", err)
 	}
+	h.where.fixed, err = publicOrigin(raw)
+	return err
+}
+
+// publicOrigin reads the option url.
+func publicOrigin(raw string) (string, error) {
 	u, err := httpx.CheckURL(raw)
 	if err != nil {
-		return fmt.Errorf("url: %w", err)
+		return "", fmt.Errorf("url: %w", err)
 	}
 	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery {
-		return fmt.Errorf("url %q: expected scheme and host only; paths belong into base and home", raw)
+		return "", fmt.Errorf("url %q: expected scheme and host only; paths belong into base and home", raw)
 	}
-	h.where.fixed = originOf(u)
-	return nil
+	return originOf(u), nil
 }
 
 // siteHosts returns the hosts that the route which is being provisioned names

@@ -7,7 +7,7 @@ func (f *facts) lookUp(key string) (string, bool) {
 	if name, ok := strings.CutPrefix(key, "http.auth.user."); ok {
 		switch name {
 		case "id":
-			return f.RemoteUser, f.RemoteUser != ""
+			return f.RemoteUser, true
 		case "name":
 			return f.Name, true
 		case "email":

@@ -20,7 +20,7 @@ import (
 type Platform struct {
 	// Name is what this configuration calls the platform: 1 to 32 of a-z, 0-9
 	// and the hyphen. It is part of Remote-User, so changing it changes who
-	// people are to the app.
+	// people are to the app. Required.
 	Name string `json:"name"`
 
 	// Issuer is the platform's issuer, compared byte for byte. Required, unless
@@ -28,7 +28,7 @@ type Platform struct {
 	Issuer string `json:"issuer,omitempty"`
 
 	// Preset fills what is left out for a known product: moodle, canvas,
-	// canvas-beta, canvas-test.
+	// canvas-beta, canvas-test. Default: none.
 	Preset string `json:"preset,omitempty"`
 
 	// ClientID is what the platform calls this tool. Required.
@@ -42,7 +42,8 @@ type Platform struct {
 	// the preset has one.
 	AuthURL string `json:"auth_url,omitempty"`
 
-	// TokenURL is the platform's token endpoint, for its services.
+	// TokenURL is the platform's token endpoint, for its services. Default: by
+	// preset, else none.
 	TokenURL string `json:"token_url,omitempty"`
 
 	// JWKSURL is the platform's public key set. Required, unless the preset has

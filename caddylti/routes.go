@@ -100,13 +100,17 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 	if !h.sameOrigin(r) {
 		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeRequestForeignOrigin, "logout was asked for by another site's page"), form: true})
 	}
-	v, err := h.visit(r)
+	ready, err := h.app.open()
 	if err != nil {
 		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
-	if v != nil {
-		if err := v.sessions.End(r.Context(), v.session, h.limits); err != nil {
-			return h.refuse(w, r, &refusal{err: err, platform: v.facts.Platform, form: true})
+	held, err := h.held(r, ready)
+	if err != nil {
+		return h.refuse(w, r, &refusal{err: err, form: true})
+	}
+	for _, s := range held {
+		if err := ready.sessions.End(r.Context(), s, h.limits); err != nil {
+			return h.refuse(w, r, &refusal{err: err, platform: s.Value.(*facts).Platform, form: true})
 		}
 	}
 	setCookie(w, h.cookie, "", -1)

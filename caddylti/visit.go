@@ -61,7 +61,7 @@ func (vh *visitHolder) placeholder(key string) (any, bool) {
 		f = vh.visit.facts
 	}
 	val, ok := f.lookUp(key)
-	return val, ok || (f == &nobody && key == "http.auth.user.id")
+	return val, ok
 }
 
 func (h *Handler) lookUp(r *http.Request) (*visit, error) {
@@ -85,6 +85,22 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 		return &visit{session: s, sessions: ready.sessions, facts: s.Value.(*facts)}, nil
 	}
 	return nil, nil //nolint:nilnil // nobody is an answer
+}
+
+// held returns the sessions of all cookies that the browser sent: it may hold two
+// of one name, one of them partitioned.
+func (h *Handler) held(r *http.Request, ready *ready) ([]*session.Session, error) {
+	var found []*session.Session
+	for _, id := range cookies(r, h.cookie) {
+		s, err := ready.sessions.Find(r.Context(), h.site(r), id, h.limits)
+		switch {
+		case err == nil:
+			found = append(found, s)
+		case !errors.Is(err, session.ErrNotFound):
+			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		}
+	}
+	return found, nil
 }
 
 // site names what a session or a state is good for: this block on this host.

@@ -1,6 +1,9 @@
 package lti
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // Mender says who can mend what a refusal is about.
 type Mender string
@@ -133,11 +136,7 @@ var rules = map[Code]Rule{
 
 // Codes returns every code with what is known of it.
 func Codes() map[Code]Rule {
-	m := make(map[Code]Rule, len(rules))
-	for c, r := range rules {
-		m[c] = r
-	}
-	return m
+	return maps.Clone(rules)
 }
 
 // Error is a refusal: a message that broke a rule.

@@ -51,6 +51,7 @@ func (p *Platform) Scope(l *Launch) string {
 		return "deployment-" + l.DeploymentID
 	case ScopeDeployment:
 		return l.DeploymentID
+	case ScopeClient:
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-lti/lti/internal/jose"
@@ -242,8 +243,8 @@ func (v *Verifier) checkPerson(m members, l *Launch) error {
 		if !v.Anonymous {
 			return Refuse(CodeSubjectMissing, "the token has no sub: the platform does not say who this is (anonymous launches are refused unless configured)")
 		}
-	case !isText || !validID(sub):
-		return Refuse(CodeSubjectInvalid, "sub is not a string of 1 to %d ASCII characters", maxID)
+	case !isText || !validID(sub) || strings.Trim(sub, " ") != sub:
+		return Refuse(CodeSubjectInvalid, "sub is not a string of 1 to %d ASCII characters without spaces around it", maxID)
 	}
 	l.Subject = sub
 	return nil

@@ -86,7 +86,7 @@ func (d *dialer) resolve(ctx context.Context, network, address string) ([]netip.
 		if addr.Zone() == "" {
 			addr = addr.Unmap()
 		}
-		ap := netip.AddrPortFrom(addr, uint16(port))
+		ap := netip.AddrPortFrom(addr, uint16(port)) //nolint:gosec // LookupPort knows no larger ones
 		switch why := refused(addr); {
 		case why == "" || d.allowed(ap):
 			good = append(good, ap)

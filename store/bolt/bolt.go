@@ -429,7 +429,7 @@ func (s *Store) put(tx *bbolt.Tx, key, rec []byte, ttl time.Duration) error {
 		return err
 	}
 	expiry := store.Expiry(s.now(), ttl)
-	binary.BigEndian.PutUint64(rec, uint64(expiry))
+	binary.BigEndian.PutUint64(rec, uint64(expiry)) //nolint:gosec // times are not negative
 	if expiry != 0 {
 		if err := tx.Bucket(expiryBucket).Put(indexKey(rec, key), nil); err != nil {
 			return err
@@ -465,7 +465,7 @@ func indexKey(rec, key []byte) []byte {
 
 // expiryOf reads the time at the head of a record or of an index key.
 func expiryOf(b []byte) int64 {
-	return int64(binary.BigEndian.Uint64(b))
+	return int64(binary.BigEndian.Uint64(b)) //nolint:gosec // undoes put
 }
 
 // guard runs fn and turns a panic of bbolt into an error, also one from the
