@@ -159,16 +159,18 @@ func (h *Handler) remoteUser(p *Platform, l *lti.Launch) (string, error) {
 	if val == "" {
 		return "", lti.Refuse(lti.CodeUserClaimMissing, "the platform did not send %s, which this site uses as the user name", h.User)
 	}
+	var scope string
 	if h.User == "sub" {
 		val += "@" + p.Name
-		if scope := p.registration.Scope(l); scope != "" {
-			val += "." + scope
+		if s := p.registration.Scope(l); s != "" {
+			scope = "." + s
 		}
 	}
-	if strings.Trim(val, " ") != val || strings.ContainsFunc(val, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+	if whole := val + scope; strings.Trim(whole, " ") != whole || strings.ContainsFunc(whole, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
 		return "", lti.Refuse(lti.CodeUserClaimMissing, "%s has control characters in it or spaces around it, which no header carries: two people would have one user name", h.User)
 	}
-	val = headerValue(val)
+	// The last @ stands before the platform's name, whatever the scope is.
+	val = headerValue(val) + strings.ReplaceAll(headerValue(scope), "@", "%40")
 	if len(val) > maxHeaderValue {
 		return "", lti.Refuse(lti.CodeUserClaimMissing, "%s is longer than %d bytes, too long for a user name", h.User, maxHeaderValue)
 	}

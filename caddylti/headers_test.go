@@ -320,6 +320,8 @@ func TestRemoteUser(t *testing.T) {
 		{"sub in a tenant", "sub", lti.ScopeTenant, launch(func(l *lti.Launch) { l.ToolPlatform.GUID = "school-a" }), "4711@moodle.school-a", false},
 		{"sub in an unknown tenant", "sub", lti.ScopeTenant, launch(nil), "4711@moodle.deployment-d1", false},
 		{"sub in a deployment", "sub", lti.ScopeDeployment, launch(nil), "4711@moodle.d1", false},
+		// Or it would read as the sub u@moodle.a in the scope b.
+		{"scope that looks like a name", "sub", lti.ScopeTenant, launch(func(l *lti.Launch) { l.ToolPlatform.GUID = "a@moodle.b" }), "4711@moodle.a%40moodle.b", false},
 		{"sub with a percent sign", "sub", lti.ScopeClient, launch(func(l *lti.Launch) { l.Subject = "a%40b" }), "a%2540b@moodle", false},
 		{"email", "email", lti.ScopeTenant, launch(nil), "ann@school.example", false},
 		{"sourcedid", "lis.person_sourcedid", lti.ScopeClient, launch(nil), "p-1", false},

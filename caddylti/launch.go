@@ -195,7 +195,7 @@ func escapeRest(query string) string {
 }
 
 // platformError is the answer to a platform that says no (OpenID Connect Core
-// §3.1.2.6). Its words go to the log, never to the page.
+// §3.1.2.6). Its words never reach the page.
 func (h *Handler) platformError(res *lti.AuthResponse, ref *refusal) error {
 	switch res.Error {
 	case "login_required", "interaction_required", "account_selection_required", "consent_required":
@@ -203,5 +203,7 @@ func (h *Handler) platformError(res *lti.AuthResponse, ref *refusal) error {
 	case "launch_no_longer_valid": // Canvas
 		ref.page = "platform_launch_expired"
 	}
-	return lti.Refuse(lti.CodePlatformError, "the platform answered %s: %s", lti.Quote(res.Error), lti.Quote(res.ErrorDescription))
+	// Whom its words name is not known, so they are for those who ask for them.
+	h.logger.Debug("words of a platform that broke off", zap.String("platform", ref.platform), zap.String("error_description", lti.Quote(res.ErrorDescription)))
+	return lti.Refuse(lti.CodePlatformError, "the platform answered %s; its words are logged at level DEBUG", lti.Quote(res.Error))
 }

@@ -186,14 +186,17 @@ func (h *Handler) choosePlatform(req *lti.LoginRequest, name string) (*Platform,
 			found = append(found, p)
 		}
 	}
-	if len(found) > 1 && req.DeploymentID != "" {
+	known := len(found)
+	if known > 1 && req.DeploymentID != "" {
 		// Deployments are unique within an issuer, if they are listed.
 		found = slices.DeleteFunc(found, func(p *Platform) bool { return !p.registration.HasDeployment(req.DeploymentID) })
 	}
-	switch len(found) {
-	case 1:
+	switch {
+	case len(found) == 0 && known > 1:
+		return nil, lti.Refuse(lti.CodeDeploymentUnknown, "%d platforms have issuer %s, the login names no client id, and none of them lists its deployment %s", known, lti.Quote(req.Issuer), lti.Quote(req.DeploymentID))
+	case len(found) == 1:
 		return found[0], nil
-	case 0:
+	case len(found) == 0:
 		return nil, lti.Refuse(lti.CodePlatformUnknown, "no platform here has issuer %s and client id %s", lti.Quote(req.Issuer), lti.Quote(req.ClientID))
 	default:
 		return nil, lti.Refuse(lti.CodePlatformAmbiguous, "%d platforms have issuer %s and the login names no client id: use %s/login/NAME, or have client_id sent", len(found), lti.Quote(req.Issuer), h.Base)

@@ -143,7 +143,7 @@ func TestLoginInitiation(t *testing.T) {
 		{name: "ambiguous issuer with empty client id", host: "two", diff: []string{"client_id", ""}, code: "platform_ambiguous", stat: 400},
 		{name: "ambiguous issuer with a deployment of one", host: "two", diff: []string{"client_id", absent, "lti_deployment_id", "dep-3"}, to: "second"},
 		{name: "ambiguous issuer with a deployment of the other", host: "two", diff: []string{"client_id", absent, "lti_deployment_id", "dep-2"}},
-		{name: "ambiguous issuer with a deployment of none", host: "two", diff: []string{"client_id", absent, "lti_deployment_id", "dep-9"}, code: "platform_unknown", stat: 403},
+		{name: "ambiguous issuer with a deployment of none", host: "two", diff: []string{"client_id", absent, "lti_deployment_id", "dep-9"}, code: "deployment_unknown", stat: 403},
 		{name: "ambiguous issuer with a deployment of both", host: "shared", diff: []string{"client_id", absent, "lti_deployment_id", "dep-3"}, code: "platform_ambiguous", stat: 400},
 		{name: "client id of another issuer", host: "two", diff: []string{"iss", "https://other.example/lti", "client_id", "client-2"}, code: "platform_unknown", stat: 403},
 
