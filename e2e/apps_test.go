@@ -410,6 +410,23 @@ func TestSeveralBlocksOnOneHost(t *testing.T) {
 	}
 }
 
+// Where a request passes two blocks, what the outer one knows ends at the inner.
+func TestBlockInsideABlock(t *testing.T) {
+	p, a := ltitest.NewPlatform(t), newApp(t)
+	inner := "handle /wiki/* {\n\t\tlti {\n\t\t" + platformBlock(p) + "\n\t\tbase /wiki/lti\n\t\tunauthenticated pass\n\t\t}\n\t\t" +
+		"request_header Who \"[{http.lti.user.id}][{http.auth.user.id}]\"\n\t\t" + a.proxy() + "\n\t}\n\t"
+	tool := startSites(t, p, "", ltiSite("tool.localhost", p, "", inner+"handle {\n\t\t"+a.proxy()+"\n\t}"))
+	b := newBrowser(t)
+	isPage(t, "nobody", b.get(tool.url("/wiki/x")), http.StatusUnauthorized, true)
+	tool.mustLaunch(b, nil)
+	if got := b.get(tool.url("/x")).app(t); got.Header.Get("Remote-User") != "user-1@lms" {
+		t.Errorf("outside: %v", got.Header)
+	}
+	if got := b.get(tool.url("/wiki/x")).app(t); len(identity(got.Header)) > 0 || got.Header.Get("Who") != "[][]" {
+		t.Errorf("inside: %v", got.Header)
+	}
+}
+
 // An id is worth nothing on another host, though block and store are alike.
 func TestSessionIsOfOneHost(t *testing.T) {
 	p, a := ltitest.NewPlatform(t), newApp(t)

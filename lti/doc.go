@@ -17,6 +17,7 @@
 // person's name, e-mail address or user id, nor a token or nonce.
 //
 // Optional claims are read leniently, since platforms differ: null, a wrong
-// type, an unknown member or an unfilled $Variable count as absent. What
+// type, an unknown member or an unfilled $Variable count as absent. Custom
+// parameters are passed on as they came, unfilled variables too (App. B). What
 // security rests on is read strictly.
 package lti
