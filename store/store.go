@@ -2,9 +2,10 @@
 // sessions, spent nonces, registrations, invites and scores under way.
 //
 // The interface is small on purpose. Every operation touches one key, nothing
-// lists or scans, and the only atomic step beyond a plain write is
-// [Store.PutIfAbsent], so a network store can serve it as well as a file or a
-// map can. Package storetest holds the suite that every implementation passes.
+// lists or scans, and the only two atomic steps beyond a plain write are
+// [Store.PutIfAbsent] and [Store.Swap], so a network store can serve it as well
+// as a file or a map can. Package storetest holds the suite that every
+// implementation passes.
 package store
 
 import (
@@ -70,6 +71,16 @@ type Store interface {
 	// exactly one wins. An expired record counts as absent. A record that is
 	// there stays as it is, its lifetime too.
 	PutIfAbsent(ctx context.Context, key string, val []byte, ttl time.Duration) (bool, error)
+
+	// Swap replaces the live record under key, its lifetime included, only if
+	// its value is old, byte for byte, and says whether it did. It never
+	// creates a record: an expired one counts as absent, and a nil old means
+	// the empty value. Of all concurrent calls that give the value which the
+	// record has, on all nodes, exactly one wins, unless that value is written
+	// again. A record with another value stays as it is, its lifetime too. An
+	// old longer than any value is no error: it matches none. The store keeps
+	// neither slice.
+	Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) (bool, error)
 
 	// Delete removes the record under key. One that is not there is no error.
 	Delete(ctx context.Context, key string) error

@@ -30,6 +30,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -151,6 +152,23 @@ func (s *Store) Put(ctx context.Context, key string, val []byte, ttl time.Durati
 
 // PutIfAbsent implements [store.Store].
 func (s *Store) PutIfAbsent(ctx context.Context, key string, val []byte, ttl time.Duration) (bool, error) {
+	return s.putIf(ctx, key, val, ttl, func(rec []byte) bool { return rec == nil })
+}
+
+// Swap implements [store.Store].
+func (s *Store) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) (bool, error) {
+	// The writer may compare after the caller has given up and used old again.
+	old = bytes.Clone(old)
+	return s.putIf(ctx, key, val, ttl, func(rec []byte) bool {
+		return rec != nil && bytes.Equal(rec[expiryLen:], old)
+	})
+}
+
+// putIf writes a record if cond accepts the one that lives under key, nil for
+// none, and says whether it did. It runs cond in the writer, perhaps twice.
+func (s *Store) putIf(
+	ctx context.Context, key string, val []byte, ttl time.Duration, cond func(rec []byte) bool,
+) (bool, error) {
 	if err := s.usable(ctx); err != nil {
 		return false, err
 	}
@@ -162,7 +180,7 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, val []byte, ttl tim
 	err := s.write(ctx, func(tx *bbolt.Tx) (bool, error) {
 		won = false // a batch that fails runs again
 		old, err := s.live(tx, k)
-		if err != nil || old != nil {
+		if err != nil || !cond(old) {
 			return false, err
 		}
 		won = true

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,7 +58,7 @@ func child(role string) error {
 		go func() {
 			for n := 0; ; n++ {
 				key := fmt.Sprintf("%d-%d", i, n)
-				if err := s.Put(context.Background(), key, []byte("value of "+key), time.Duration(n%2)*time.Hour); err != nil {
+				if err := childWrite(s, key, n); err != nil {
 					failed <- err
 					return
 				}
@@ -68,6 +69,23 @@ func child(role string) error {
 		}()
 	}
 	return <-failed
+}
+
+// childWrite writes a value under key, each third one by a swap.
+func childWrite(s *Store, key string, n int) error {
+	ctx, val, ttl := context.Background(), []byte("value of "+key), time.Duration(n%2)*time.Hour
+	if n%3 != 0 {
+		return s.Put(ctx, key, val, ttl)
+	}
+	draft := []byte("draft")
+	if err := s.Put(ctx, key, draft, time.Minute); err != nil {
+		return err
+	}
+	ok, err := s.Swap(ctx, key, draft, val, ttl)
+	if err == nil && !ok {
+		err = errors.New("lost a swap against nobody")
+	}
+	return err
 }
 
 // startChild runs the test binary as a child in the given role.
@@ -121,6 +139,13 @@ func put(t *testing.T, s *Store, key, val string, ttl time.Duration) {
 	}
 }
 
+func swap(t *testing.T, s *Store, key, old, val string, ttl time.Duration, want bool) {
+	t.Helper()
+	if ok, err := s.Swap(t.Context(), key, []byte(old), []byte(val), ttl); ok != want || err != nil {
+		t.Errorf("Swap(%q, %q) = %t, %v; want %t", key, old, ok, err, want)
+	}
+}
+
 func wantValue(t *testing.T, s *Store, key, val string) {
 	t.Helper()
 	if got, err := s.Get(t.Context(), key); err != nil || string(got) != val {
@@ -144,6 +169,11 @@ func TestReopenKeeps(t *testing.T) {
 	put(t, s, "forever", "1", 0)
 	put(t, s, "long", "2", time.Hour)
 	put(t, s, "short", "3", time.Minute)
+	put(t, s, "swapped", "4", time.Minute)
+	swap(t, s, "swapped", "4", "5", time.Hour, true)
+	put(t, s, "shortened", "6", 0)
+	swap(t, s, "shortened", "6", "7", time.Minute, true)
+	swap(t, s, "forever", "another", "8", time.Minute, false)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -152,9 +182,16 @@ func TestReopenKeeps(t *testing.T) {
 	s = mustOpen(t, path, clock.Now)
 	wantValue(t, s, "forever", "1")
 	wantValue(t, s, "long", "2")
-	if _, err := s.Get(t.Context(), "short"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("Get of an expired record: %v, want ErrNotFound", err)
+	wantValue(t, s, "swapped", "5")
+	for _, key := range []string{"short", "shortened"} {
+		if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Get(%q), expired: %v, want ErrNotFound", key, err)
+		}
 	}
+	swap(t, s, "swapped", "4", "x", 0, false)
+	swap(t, s, "shortened", "7", "x", 0, false)
+	swap(t, s, "swapped", "5", "9", 0, true)
+	wantValue(t, s, "swapped", "9")
 	if ok, err := s.PutIfAbsent(t.Context(), "long", nil, time.Hour); ok || err != nil {
 		t.Errorf("a nonce was good again after reopening: %t, %v", ok, err)
 	}
@@ -337,7 +374,13 @@ func TestDamagedPages(t *testing.T) {
 		}
 		for i := range 4 {
 			key := fmt.Sprintf("%d-1", 4*i)
-			_, _ = s.Get(t.Context(), key)
+			old, _ := s.Get(t.Context(), key)
+			if ok, err := s.Swap(t.Context(), key, old, make([]byte, 3000), 0); err != nil {
+				if ok || !errors.Is(err, ErrCorrupt) {
+					t.Errorf("page %d: Swap = %t, %v; want ErrCorrupt", n+2, ok, err)
+				}
+				failed++
+			}
 			if err := s.Put(t.Context(), key, make([]byte, 100), 0); err != nil {
 				if !errors.Is(err, ErrCorrupt) {
 					t.Errorf("page %d: Put: %v, want ErrCorrupt", n+2, err)
@@ -369,6 +412,9 @@ func TestPanicInAWrite(t *testing.T) {
 	if err := s.Put(t.Context(), "a", nil, 0); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Put afterwards: %v, want ErrCorrupt", err)
 	}
+	if ok, err := s.Swap(t.Context(), "a", []byte("1"), nil, 0); ok || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("Swap afterwards = %t, %v; want ErrCorrupt", ok, err)
+	}
 	wantValue(t, s, "a", "1")
 	if _, err := s.Get(t.Context(), "b"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the failed write is visible: %v", err)
@@ -377,6 +423,7 @@ func TestPanicInAWrite(t *testing.T) {
 
 func TestFailingWriteFailsAlone(t *testing.T) {
 	s := mustOpen(t, tempPath(t), nil)
+	put(t, s, "swapped", "old", 0)
 	bad := errors.New("bad")
 	errs := make(chan error, 20)
 	gate := make(chan struct{})
@@ -400,8 +447,25 @@ func TestFailingWriteFailsAlone(t *testing.T) {
 			errs <- err
 		})
 	}
+	swapped := make(chan string, 10)
+	for i := range cap(swapped) {
+		wg.Go(func() {
+			val := fmt.Sprint("by ", i)
+			ok, err := s.Swap(t.Context(), "swapped", []byte("old"), []byte(val), 0)
+			if err != nil {
+				t.Errorf("Swap beside the failing write: %v", err)
+			}
+			if ok {
+				swapped <- val
+			}
+		})
+	}
 	close(gate)
 	wg.Wait()
+	if len(swapped) != 1 {
+		t.Fatalf("%d swaps won, want 1", len(swapped))
+	}
+	wantValue(t, s, "swapped", <-swapped)
 	if err := <-failing; !errors.Is(err, bad) {
 		t.Errorf("failing write: %v", err)
 	}
@@ -441,6 +505,8 @@ func TestConcurrentWritesShareTransactions(t *testing.T) {
 	if ok, err := s.PutIfAbsent(t.Context(), "1", nil, 0); ok || err != nil {
 		t.Errorf("PutIfAbsent = %t, %v", ok, err)
 	}
+	swap(t, s, "1", "another", "x", 0, false)
+	swap(t, s, "missing", "", "x", 0, false)
 	if err := s.Delete(t.Context(), "missing"); err != nil {
 		t.Error(err)
 	}
@@ -470,6 +536,39 @@ func TestContextEndsTheWait(t *testing.T) {
 	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a write that was given up while it queued took place: %v", err)
 	}
+}
+
+// TestAbandonedSwapKeepsItsArguments gives a swap up while the writer is at
+// it: what the caller does with its slices then is none of the writer's concern.
+func TestAbandonedSwapKeepsItsArguments(t *testing.T) {
+	var hold atomic.Bool
+	reached, gate := make(chan struct{}), make(chan struct{})
+	s := mustOpen(t, tempPath(t), func() time.Time {
+		if hold.CompareAndSwap(true, false) {
+			close(reached)
+			select {
+			case <-gate:
+			case <-time.After(10 * time.Second): // a Swap that does not give up
+			}
+		}
+		return time.Now()
+	})
+	put(t, s, "k", "old", 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	hold.Store(true)
+	var wg sync.WaitGroup
+	wg.Go(func() { <-reached; cancel() }) // the writer asks for the time before it compares
+	old, val := []byte("old"), []byte("new")
+	if ok, err := s.Swap(ctx, "k", old, val, 0); ok || !errors.Is(err, context.Canceled) {
+		t.Errorf("Swap = %t, %v; want context.Canceled", ok, err)
+	}
+	copy(old, "XXX")
+	copy(val, "YYY")
+	close(gate)
+	wg.Wait()
+	put(t, s, "other", "", 0) // the writer is done with the swap
+	wantValue(t, s, "k", "new")
 }
 
 func TestFormat(t *testing.T) {
@@ -599,12 +698,16 @@ func TestSweep(t *testing.T) {
 	put(t, s, "prolonged", "x", time.Hour)
 	put(t, s, "made to last", "x", time.Minute)
 	put(t, s, "made to last", "x", 0)
+	put(t, s, "prolonged by a swap", "w", time.Minute)
+	swap(t, s, "prolonged by a swap", "w", "x", time.Hour, true)
+	put(t, s, "made to last by a swap", "w", time.Minute)
+	swap(t, s, "made to last by a swap", "w", "x", 0, true)
 	put(t, s, "deleted", "x", time.Minute)
 	if err := s.Delete(t.Context(), "deleted"); err != nil {
 		t.Fatal(err)
 	}
-	if records, index := s.counts(t); records != short+4 || index != short+2 {
-		t.Fatalf("%d records and %d index entries, want %d and %d", records, index, short+4, short+2)
+	if records, index := s.counts(t); records != short+6 || index != short+3 {
+		t.Fatalf("%d records and %d index entries, want %d and %d", records, index, short+6, short+3)
 	}
 
 	clock.Advance(time.Minute - time.Millisecond)
@@ -615,10 +718,12 @@ func TestSweep(t *testing.T) {
 	if n, err := s.Sweep(t.Context()); n != short || err != nil {
 		t.Errorf("Sweep = %d, %v; want %d", n, err, short)
 	}
-	if records, index := s.counts(t); records != 4 || index != 2 {
-		t.Errorf("%d records and %d index entries are left, want 4 and 2", records, index)
+	if records, index := s.counts(t); records != 6 || index != 3 {
+		t.Errorf("%d records and %d index entries are left, want 6 and 3", records, index)
 	}
-	for _, key := range []string{"long", "forever", "prolonged", "made to last"} {
+	for _, key := range []string{
+		"long", "forever", "prolonged", "made to last", "prolonged by a swap", "made to last by a swap",
+	} {
 		wantValue(t, s, key, "x")
 	}
 }

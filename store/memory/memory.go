@@ -116,6 +116,24 @@ func (s *Store) PutIfAbsent(ctx context.Context, key string, val []byte, ttl tim
 	return true, nil
 }
 
+// Swap implements [store.Store].
+func (s *Store) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(ctx); err != nil {
+		return false, err
+	}
+	if err := store.CheckPut(key, val, ttl); err != nil {
+		return false, err
+	}
+	r := s.live(key)
+	if r == nil || !bytes.Equal(r.val, old) {
+		return false, nil
+	}
+	s.put(key, val, ttl)
+	return true, nil
+}
+
 // Delete implements [store.Store].
 func (s *Store) Delete(ctx context.Context, key string) error {
 	s.mu.Lock()

@@ -66,6 +66,11 @@ func TestRewritesLeaveNothingInTheQueue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for i := range 100 {
+		if ok, err := s.Swap(ctx, "k", nil, nil, time.Duration(i)*time.Hour); !ok || err != nil {
+			t.Fatalf("Swap = %t, %v", ok, err)
+		}
+	}
 	if len(s.queue) != 1 {
 		t.Errorf("%d queue entries for one record", len(s.queue))
 	}

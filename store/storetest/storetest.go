@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,12 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"PutIfAbsent", testPutIfAbsent},
 		{"PutIfAbsentOneWinner", testOneWinner},
 		{"PutIfAbsentOneWinnerOverExpired", testOneWinnerOverExpired},
+		{"Swap", testSwap},
+		{"SwapOfAbsent", testSwapOfAbsent},
+		{"SwapOfEmptyValue", testSwapOfEmptyValue},
+		{"SwapReplacesLifetime", testSwapReplacesLifetime},
+		{"SwapOneWinner", testSwapOneWinner},
+		{"SwapLosesNoIncrement", testSwapLosesNoIncrement},
 		{"Delete", testDelete},
 		{"Expiry", testExpiry},
 		{"ExpiryRoundsUp", testExpiryRoundsUp},
@@ -93,6 +100,17 @@ func (e *env) putIfAbsent(key, val string, ttl time.Duration, want bool) {
 	}
 	if got != want {
 		e.Errorf("PutIfAbsent(%q) = %t, want %t", key, got, want)
+	}
+}
+
+func (e *env) swap(key, old, val string, ttl time.Duration, want bool) {
+	e.Helper()
+	got, err := e.Swap(e.ctx, key, []byte(old), []byte(val), ttl)
+	if err != nil {
+		e.Fatalf("Swap(%q, %q): %v", key, old, err)
+	}
+	if got != want {
+		e.Errorf("Swap(%q, %q) = %t, want %t", key, old, got, want)
 	}
 }
 
@@ -159,8 +177,9 @@ func testPutIfAbsent(e *env) {
 	e.want("b", "1")
 }
 
-// race lets n callers compete for key and returns the values of the winners.
-func (e *env) race(key string, n int) []string {
+// race lets 32 callers compete, each with its own value, and returns the
+// values of the winners.
+func (e *env) race(write func(val []byte) (bool, error)) []string {
 	e.Helper()
 	var (
 		wg   sync.WaitGroup
@@ -168,13 +187,13 @@ func (e *env) race(key string, n int) []string {
 		wins []string
 	)
 	start := make(chan struct{})
-	for i := range n {
+	for i := range 32 {
 		wg.Go(func() {
 			val := fmt.Sprint("caller ", i)
 			<-start
-			ok, err := e.PutIfAbsent(e.ctx, key, []byte(val), time.Minute)
+			ok, err := write([]byte(val))
 			if err != nil {
-				e.Errorf("PutIfAbsent: %v", err)
+				e.Errorf("%s: %v", val, err)
 			}
 			if ok {
 				mu.Lock()
@@ -188,10 +207,18 @@ func (e *env) race(key string, n int) []string {
 	return wins
 }
 
+// raceIfAbsent lets callers compete to create key.
+func (e *env) raceIfAbsent(key string) []string {
+	e.Helper()
+	return e.race(func(val []byte) (bool, error) {
+		return e.PutIfAbsent(e.ctx, key, val, time.Minute)
+	})
+}
+
 func testOneWinner(e *env) {
 	for round := range 10 {
 		key := fmt.Sprint("round ", round)
-		wins := e.race(key, 32)
+		wins := e.raceIfAbsent(key)
 		if len(wins) != 1 {
 			e.Fatalf("round %d: %d winners: %q", round, len(wins), wins)
 		}
@@ -201,13 +228,158 @@ func testOneWinner(e *env) {
 
 func testOneWinnerOverExpired(e *env) {
 	for round := range 5 {
-		wins := e.race("again", 32)
+		wins := e.raceIfAbsent("again")
 		if len(wins) != 1 {
 			e.Fatalf("round %d: %d winners: %q", round, len(wins), wins)
 		}
 		e.want("again", wins[0])
 		e.clock.Advance(time.Minute)
 	}
+}
+
+func testSwap(e *env) {
+	e.put("a", "one", time.Minute)
+	e.put("b", "two", 0)
+	for _, other := range []string{"", "on", "one ", "one\x00", "\x00one", "One", "two"} {
+		e.swap("a", other, "x", time.Hour, false)
+	}
+	e.want("a", "one")
+	e.swap("a", "one", "a longer value", time.Minute, true)
+	e.want("a", "a longer value")
+	e.swap("a", "one", "x", time.Minute, false)
+	e.swap("a", "a longer value", "one", time.Minute, true)
+	e.swap("a", "one", "one", time.Minute, true) // no change of the value is a swap, too
+	e.swap("a", "one", "three", time.Minute, true)
+	e.swap("a", "one", "x", time.Hour, false)
+	e.want("a", "three")
+	e.want("b", "two")
+	e.clock.Advance(time.Minute)
+	e.wantNone("a") // the refused calls have not prolonged it
+}
+
+func testSwapOfAbsent(e *env) {
+	e.put("expired", "1", time.Minute)
+	e.put("expired and empty", "", time.Minute)
+	e.clock.Advance(time.Minute - time.Millisecond)
+	e.swap("expired", "1", "2", time.Millisecond, true)
+	e.clock.Advance(time.Millisecond)
+	e.put("deleted", "1", 0)
+	if err := e.Store.Delete(e.ctx, "deleted"); err != nil {
+		e.Fatalf("Delete: %v", err)
+	}
+	for _, key := range []string{"never there", "expired", "expired and empty", "deleted"} {
+		for _, old := range []string{"", "1", "2"} {
+			e.swap(key, old, "x", 0, false)
+		}
+		if ok, err := e.Swap(e.ctx, key, nil, []byte("x"), 0); ok || err != nil {
+			e.Errorf("Swap(%q, nil) = %t, %v; want false", key, ok, err)
+		}
+		e.wantNone(key)
+		e.putIfAbsent(key, "new", 0, true)
+	}
+}
+
+func testSwapOfEmptyValue(e *env) {
+	for name, old := range map[string][]byte{"empty": {}, "nil": nil} {
+		e.put("a", "", 0)
+		if ok, err := e.Swap(e.ctx, "a", old, []byte("1"), 0); !ok || err != nil {
+			e.Errorf("Swap of an empty value for %s old = %t, %v; want true", name, ok, err)
+		}
+		e.want("a", "1")
+		if ok, err := e.Swap(e.ctx, "a", old, []byte("x"), 0); ok || err != nil {
+			e.Errorf("Swap of a value for %s old = %t, %v; want false", name, ok, err)
+		}
+		e.want("a", "1")
+		if ok, err := e.Swap(e.ctx, "a", []byte("1"), old, 0); !ok || err != nil {
+			e.Errorf("Swap to %s = %t, %v; want true", name, ok, err)
+		}
+		e.want("a", "")
+	}
+}
+
+func testSwapReplacesLifetime(e *env) {
+	e.put("longer", "1", time.Minute)
+	e.swap("longer", "1", "2", time.Hour, true)
+	e.put("shorter", "1", time.Hour)
+	e.swap("shorter", "1", "2", time.Minute, true)
+	e.put("unlimited", "1", time.Minute)
+	e.swap("unlimited", "1", "2", 0, true)
+	e.put("limited", "1", 0)
+	e.swap("limited", "1", "2", time.Minute, true)
+	e.put("anew", "1", time.Minute)
+	e.put("same value", "1", time.Minute)
+	e.swap("same value", "1", "1", time.Hour, true)
+	e.clock.Advance(time.Minute - time.Millisecond)
+	e.want("shorter", "2")
+	e.want("limited", "2")
+	e.swap("anew", "1", "2", time.Minute, true)
+	e.clock.Advance(time.Millisecond)
+	e.want("longer", "2")
+	e.wantNone("shorter")
+	e.want("unlimited", "2")
+	e.wantNone("limited")
+	e.want("anew", "2")
+	e.want("same value", "1")
+	e.clock.Advance(time.Minute - 2*time.Millisecond)
+	e.want("anew", "2")
+	e.clock.Advance(time.Millisecond)
+	e.wantNone("anew")
+	e.clock.Advance(time.Hour)
+	e.wantNone("longer")
+	e.wantNone("same value")
+	e.want("unlimited", "2")
+}
+
+func testSwapOneWinner(e *env) {
+	last := "start"
+	e.put("a", last, time.Minute)
+	for round := range 10 {
+		wins := e.race(func(val []byte) (bool, error) {
+			val = fmt.Appendf(val, " of round %d", round)
+			return e.Swap(e.ctx, "a", []byte(last), val, time.Minute)
+		})
+		if len(wins) != 1 {
+			e.Fatalf("round %d: %d winners: %q", round, len(wins), wins)
+		}
+		last = fmt.Sprintf("%s of round %d", wins[0], round)
+		e.want("a", last)
+	}
+}
+
+// testSwapLosesNoIncrement counts with many callers, who each try until they
+// have won: of n that meet, one goes on, so none waits for ever.
+func testSwapLosesNoIncrement(e *env) {
+	const callers, increments = 16, 50
+	e.put("counter", "0", 0)
+	increment := func() error {
+		for {
+			old, err := e.Get(e.ctx, "counter")
+			if err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(string(old))
+			if err != nil {
+				return err
+			}
+			ok, err := e.Swap(e.ctx, "counter", old, []byte(strconv.Itoa(n+1)), time.Hour)
+			if ok || err != nil {
+				return err
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range increments {
+				if err := increment(); err != nil {
+					e.Errorf("increment: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	e.want("counter", strconv.Itoa(callers*increments))
 }
 
 func testDelete(e *env) {
@@ -283,8 +455,17 @@ func testCopies(e *env) {
 	if _, err := e.PutIfAbsent(e.ctx, "absent", in, 0); err != nil {
 		e.Fatal(err)
 	}
+	e.put("swap", "before", 0)
+	old := []byte("before")
+	if ok, err := e.Swap(e.ctx, "swap", old, in, 0); !ok || err != nil {
+		e.Fatalf("Swap = %t, %v", ok, err)
+	}
+	if string(old) != "before" || string(in) != "value" {
+		e.Errorf("Swap changed its arguments to %q and %q", old, in)
+	}
 	copy(in, "XXXXX")
-	for _, key := range []string{"put", "absent"} {
+	copy(old, "ZZZZZ")
+	for _, key := range []string{"put", "absent", "swap"} {
 		e.want(key, "value")
 		out, err := e.Get(e.ctx, key)
 		if err != nil {
@@ -315,6 +496,13 @@ func testBinary(e *env) {
 	}
 	e.want("nil", "")
 	e.putIfAbsent("empty", "x", 0, false)
+	for i, key := range keys {
+		e.swap(key, string(all), "x", 0, false)
+		e.swap(key, string(all)+fmt.Sprint(i), fmt.Sprint(i)+string(all), time.Hour, true)
+	}
+	for i, key := range keys {
+		e.want(key, fmt.Sprint(i)+string(all))
+	}
 }
 
 func testLimits(e *env) {
@@ -323,6 +511,10 @@ func testLimits(e *env) {
 	e.put(longest, string(largest), time.Hour)
 	e.want(longest, string(largest))
 	e.putIfAbsent(longest, "x", 0, false)
+	e.swap(longest, string(largest)+"v", "x", 0, false) // no value can be so long
+	e.swap(longest, string(largest[1:])+"w", "x", 0, false)
+	e.swap(longest, string(largest), string(largest[1:])+"w", time.Hour, true)
+	e.want(longest, string(largest[1:])+"w")
 
 	for _, key := range []string{"", longest + "k"} {
 		_, err := e.Get(e.ctx, key)
@@ -330,6 +522,8 @@ func testLimits(e *env) {
 		e.invalid("Put", e.Put(e.ctx, key, nil, 0))
 		_, err = e.PutIfAbsent(e.ctx, key, nil, 0)
 		e.invalid("PutIfAbsent", err)
+		_, err = e.Swap(e.ctx, key, nil, nil, 0)
+		e.invalid("Swap", err)
 		e.invalid("Delete", e.Store.Delete(e.ctx, key))
 	}
 	for _, tt := range []struct {
@@ -347,6 +541,15 @@ func testLimits(e *env) {
 			e.Errorf("PutIfAbsent with %s claims to have written", tt.name)
 		}
 		e.wantNone("k")
+		e.put("there", "1", 0)
+		for _, old := range []string{"1", "2"} {
+			ok, err = e.Swap(e.ctx, "there", []byte(old), tt.val, tt.ttl)
+			e.invalid("Swap with "+tt.name, err)
+			if ok {
+				e.Errorf("Swap with %s claims to have written", tt.name)
+			}
+		}
+		e.want("there", "1")
 	}
 }
 
@@ -364,10 +567,15 @@ func (e *env) calls(ctx context.Context) map[string]error {
 	if ok && absentErr != nil {
 		e.Errorf("PutIfAbsent = true, %v", absentErr)
 	}
+	ok, swapErr := e.Swap(ctx, "a", []byte("1"), []byte("x"), 0)
+	if ok && swapErr != nil {
+		e.Errorf("Swap = true, %v", swapErr)
+	}
 	return map[string]error{
 		"Get":         getErr,
 		"Put":         e.Put(ctx, "a", []byte("x"), 0),
 		"PutIfAbsent": absentErr,
+		"Swap":        swapErr,
 		"Delete":      e.Store.Delete(ctx, "a"),
 	}
 }
@@ -408,6 +616,9 @@ func testClosed(e *env) {
 	}
 	if err := e.Put(e.ctx, "", nil, -1); !errors.Is(err, store.ErrClosed) {
 		e.Errorf("invalid Put after Close: %v, want ErrClosed", err)
+	}
+	if _, err := e.Swap(e.ctx, "", nil, nil, -1); !errors.Is(err, store.ErrClosed) {
+		e.Errorf("invalid Swap after Close: %v, want ErrClosed", err)
 	}
 	if err := e.Close(); err != nil {
 		e.Errorf("second Close: %v", err)
