@@ -55,6 +55,10 @@ func (p *platform) auth(v *visit) error {
 		post.Fields = []field{{"error", refused.code}, {"error_description", refused.description}}
 	} else {
 		post.Fields = []field{{"id_token", token}}
+		// With a token only, as in Canvas. Not every LMS says it a second time.
+		if target := p.storageTarget(); target != "" {
+			post.Fields = append(post.Fields, field{"lti_storage_target", target})
+		}
 	}
 	if state := only(params, "state"); state != "" {
 		post.Fields = append(post.Fields, field{"state", state})

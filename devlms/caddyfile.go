@@ -21,8 +21,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	devlms [<matcher>] {
-//		title  <title>
-//		issuer <url>
+//		title   <title>
+//		issuer  <url>
+//		storage off|frame|parent
 //		tool <name> {
 //			title      <title>
 //			client_id  <id>
@@ -53,6 +54,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := single(d, &h.Issuer, checkIssuer); err != nil {
 				return err
 			}
+		case "storage":
+			if err := single(d, &h.Storage, checkStorage); err != nil {
+				return err
+			}
 		case "tool":
 			t, err := h.unmarshalTool(d)
 			if err != nil {
@@ -60,7 +65,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.Tools = append(h.Tools, t)
 		default:
-			return d.Errf("unrecognized option of devlms: %s; expected title, issuer or tool", option)
+			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage or tool", option)
 		}
 	}
 	return nil

@@ -20,6 +20,9 @@ func (h *Handler) check() error {
 			return fmt.Errorf("issuer: %w", err)
 		}
 	}
+	if err := checkStorage(h.Storage); err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
 	names, clients := make(map[string]bool), make(map[string]bool)
 	for _, t := range h.Tools {
 		if err := t.check(); err != nil {
@@ -110,6 +113,13 @@ func checkID(id string) error {
 func checkTarget(target string) error {
 	if target != targetIframe && target != targetWindow {
 		return fmt.Errorf("bad target %q: expected %s or %s", target, targetIframe, targetWindow)
+	}
+	return nil
+}
+
+func checkStorage(storage string) error {
+	if storage != storageOff && storage != storageFrame && storage != storageParent {
+		return fmt.Errorf("bad value %q: expected %s, %s or %s", storage, storageOff, storageFrame, storageParent)
 	}
 	return nil
 }

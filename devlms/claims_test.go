@@ -128,7 +128,7 @@ func TestActivityIDs(t *testing.T) {
 		{Name: "a-b", Links: []*Link{{Title: "C"}, {Title: "c!"}, {Title: "C 2"}, {Title: "山"}, {Title: "???"}}},
 		{Name: "a", Links: []*Link{{Title: "b c"}, {Title: strings.Repeat("long ", 30)}}},
 	}
-	p := newPlatform("", "", tools, newState(), nil)
+	p := newPlatform("", "", storageOff, tools, newState(), nil)
 	want := []string{"a-b.c", "a-b.c-2", "a-b.c-2-2", "a-b.link", "a-b.link-2", "a.b-c", "a.long-long-long-long-long-long-long-long"}
 	ids := make(map[string]bool)
 	for i, a := range p.activities {

@@ -60,7 +60,7 @@ type lms struct {
 func newLMS(t *testing.T) *lms {
 	t.Helper()
 	l := &lms{t: t, at: time.Unix(1_800_000_000, 0), who: "u-2001"}
-	l.platform = newPlatform("Localhost University", "", testTools(), newState(), zap.NewNop())
+	l.platform = newPlatform("Localhost University", "", storageOff, testTools(), newState(), zap.NewNop())
 	l.now = func() time.Time { return l.at }
 	return l
 }

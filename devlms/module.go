@@ -58,6 +58,14 @@ type Handler struct {
 	// leave this option out share one key.
 	Issuer string `json:"issuer,omitempty"`
 
+	// Whether values are kept for tools while an activity is open, for browsers
+	// that let them keep nothing themselves (LTI postMessage Storage 0.1), and
+	// what the lti_storage_target of launches is: `frame`, the name of a hidden
+	// frame beside the tool, as in Canvas; `parent`, the page of the activity
+	// itself (`_parent`); or `off`, no storage. With storage the cookie of the
+	// LMS is Secure and SameSite=None. Default: off.
+	Storage string `json:"storage,omitempty"`
+
 	// The tools that are registered. Default: none.
 	Tools []*Tool `json:"tools,omitempty"`
 
@@ -136,6 +144,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.Title == "" {
 		h.Title = "Localhost University"
 	}
+	if h.Storage == "" {
+		h.Storage = storageOff
+	}
 	for _, t := range h.Tools {
 		if t == nil {
 			return fmt.Errorf("a tool is null")
@@ -164,7 +175,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("opening the state of the demo LMS: %w", err)
 	}
 	h.pooled = true
-	h.platform = newPlatform(h.Title, h.Issuer, h.Tools, st.(*state), ctx.Logger())
+	h.platform = newPlatform(h.Title, h.Issuer, h.Storage, h.Tools, st.(*state), ctx.Logger())
 	return nil
 }
 

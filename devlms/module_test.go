@@ -29,6 +29,7 @@ func TestCaddyfile(t *testing.T) {
 	d := caddyfile.NewTestDispenser(`devlms {
 		title "Localhost University"
 		issuer https://lms.example
+		storage frame
 		tool site {
 			title "Static course site"
 			client_id demo-site
@@ -58,7 +59,7 @@ func TestCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"title":"Localhost University","issuer":"https://lms.example","tools":[` +
+	const want = `{"title":"Localhost University","issuer":"https://lms.example","storage":"frame","tools":[` +
 		`{"name":"site","title":"Static course site","client_id":"demo-site","deployment":"1",` +
 		`"login_url":"http://site.localhost:8080/lti/login",` +
 		`"redirect_uris":["http://site.localhost:8080/lti/launch","https://a.example/l","https://b.example/l"],` +
@@ -88,6 +89,11 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"issuer on http", "devlms {\n\tissuer http://lms.example\n}", "issuer: bad URL"},
 		{"issuer with slash", "devlms {\n\tissuer https://lms.example/\n}", "expected scheme and host only: https://lms.example"},
 		{"issuer in capitals", "devlms {\n\tissuer https://LMS.example\n}", "expected scheme and host only: https://lms.example"},
+		{"storage without value", "devlms {\n\tstorage\n}", "wrong argument count"},
+		{"storage with two", "devlms {\n\tstorage frame parent\n}", "wrong argument count"},
+		{"storage twice", "devlms {\n\tstorage off\n\tstorage frame\n}", "storage is given twice"},
+		{"storage of another kind", "devlms {\n\tstorage _parent\n}", `storage: bad value "_parent": expected off, frame or parent`},
+		{"storage that is empty", "devlms {\n\tstorage \"\"\n}", `storage: bad value ""`},
 		{"tool without name", "devlms {\n\ttool {\n\t}\n}", "wrong argument count"},
 		{"tool with bad name", "devlms {\n\ttool Site {\n\t}\n}", `tool: bad name "Site"`},
 		{"tool with long name", "devlms {\n\ttool " + strings.Repeat("a", 33) + " {\n\t}\n}", "bad name"},
@@ -167,6 +173,7 @@ func TestChecksOfJSON(t *testing.T) {
 	}{
 		{"issuer", func(h *Handler) { h.Issuer = "https://lms.example/" }, "issuer: bad issuer"},
 		{"issuer that is no URL", func(h *Handler) { h.Issuer = "%" }, "issuer: "},
+		{"storage", func(h *Handler) { h.Storage = "on" }, `storage: bad value "on"`},
 		{"null tool", func(h *Handler) { h.Tools[0] = nil }, "null"},
 		{"null link", func(h *Handler) { h.Tools[0].Links[0] = nil }, "null"},
 		{"name", func(h *Handler) { h.Tools[0].Name = "" }, "bad name"},
@@ -229,7 +236,7 @@ func TestDefaults(t *testing.T) {
 	}}}
 	provision(t, h)
 	t.Cleanup(func() { _ = h.Cleanup() })
-	if h.Title != "Localhost University" || h.Tools[0].Title != "a" || h.Tools[0].Links[0].Target != "iframe" {
+	if h.Title != "Localhost University" || h.Storage != "off" || h.Tools[0].Title != "a" || h.Tools[0].Links[0].Target != "iframe" {
 		t.Errorf("got %+v", h)
 	}
 	if h.platform.state.key != nil {

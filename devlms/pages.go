@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -24,16 +23,21 @@ var (
 	styleSheet []byte
 	//go:embed assets/icon.svg
 	icon []byte
+	//go:embed assets/messages.js
+	messagesScript []byte
 
-	// styleVersion is in the URL of the style sheet, which may therefore be
-	// cached for long.
-	styleVersion = func() string {
-		sum := sha256.Sum256(styleSheet)
-		return hex.EncodeToString(sum[:6])
-	}()
+	styleVersion    = version(styleSheet)
+	messagesVersion = version(messagesScript)
 
-	pages = parsePages("home", "course", "activity", "roster", "gradebook", "returned", "refused", "post")
+	pages = parsePages("home", "course", "activity", "roster", "gradebook", "returned", "refused", "post", "storage")
 )
+
+// version makes what stands in the URL of a file, which may therefore be cached
+// for long.
+func version(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:6])
+}
 
 func parsePages(names ...string) map[string]*template.Template {
 	all := make(map[string]*template.Template, len(names))
@@ -43,8 +47,8 @@ func parsePages(names ...string) map[string]*template.Template {
 	return all
 }
 
-// submitScript is the only script there is. It is allowed by its hash, so that
-// the policy is the same for every answer and has nothing to leak.
+// submitScript is the only script that stands in a page. It is allowed by its
+// hash, so that the policy is the same for every answer and has nothing to leak.
 const submitScript = "document.forms[0].submit();"
 
 var submitScriptHash = func() string {
@@ -58,7 +62,9 @@ var (
 	basePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 	pagePolicy = basePolicy + "; form-action 'self'"
 	// The tool may send its frame anywhere.
-	framePolicy = pagePolicy + "; frame-src *"
+	framePolicy = pagePolicy + "; script-src 'self'; frame-src *"
+	// A page that listens to a tool without showing it.
+	listenPolicy = pagePolicy + "; script-src 'self'; frame-src 'self'"
 	// A page that posts to the tool has no form-action: Chromium applies it to
 	// the redirects that follow as well, and where the tool sends the browser
 	// next (back here, to a page of its own, to a login of the institution) is
@@ -174,6 +180,11 @@ func (p *platform) choosePerson(v *visit) error {
 		Secure:   v.secure,
 		SameSite: http.SameSiteLaxMode,
 	}
+	if p.storage != storageOff {
+		// Browsers want Secure with it; Chromium takes that on http://localhost
+		// and below as well.
+		cookie.SameSite, cookie.Secure = http.SameSiteNoneMode, true
+	}
 	switch {
 	case id == "":
 		cookie.MaxAge = -1
@@ -202,32 +213,29 @@ func (p *platform) activityPage(v *visit, c *course) error {
 	if a == nil {
 		return p.notFound(v)
 	}
-	return p.render(v, "activity", framePolicy, http.StatusOK, page{Title: a.Title, Body: struct {
+	// A tool in a window has a reason to speak to this page only if it keeps
+	// values; one in a frame may ask for more room as well.
+	policy, l := framePolicy, new(p.listener())
+	if a.InWindow() {
+		policy = listenPolicy
+		if p.storage == storageOff {
+			policy, l = pagePolicy, nil
+		}
+	}
+	return p.render(v, "activity", policy, http.StatusOK, page{Title: a.Title, Body: struct {
 		Course   *course
 		Activity *activity
 		Initiate string
 		Allow    string
-	}{c, a, "/initiate/" + c.ID + "/" + a.ID, permissions(a)}})
+		Listener *listener
+	}{c, a, "/initiate/" + c.ID + "/" + a.ID, permissions(a), l}})
 }
 
 // permissions delegates to the tool what tools commonly need. Its origins are
 // named, for the frame begins with a page of the LMS, and without a name only
 // that page's origin would be meant.
 func permissions(a *activity) string {
-	var origins []string
-	seen := make(map[string]bool)
-	for _, raw := range append([]string{a.Tool.LoginURL, a.TargetLinkURI}, a.Tool.RedirectURIs...) {
-		u, err := url.Parse(raw)
-		if err != nil {
-			continue
-		}
-		origin := u.Scheme + "://" + u.Host
-		if !seen[origin] {
-			seen[origin] = true
-			origins = append(origins, origin)
-		}
-	}
-	allowed := strings.Join(origins, " ")
+	allowed := origins(append([]string{a.Tool.LoginURL, a.TargetLinkURI}, a.Tool.RedirectURIs...))
 	var b strings.Builder
 	for i, feature := range []string{"autoplay", "camera", "clipboard-write", "encrypted-media", "fullscreen", "microphone"} {
 		if i > 0 {

@@ -14,12 +14,15 @@ import (
 // userCookie holds the id of the person that the visitor has chosen to be. It
 // is Lax, as the session cookie of most LMSs is: an authentication request that
 // a page of the tool began arrives without it, and is answered login_required.
+// With storage it is SameSite=None, as Canvas's: there such a page is the rule,
+// for a redirect could not put anything into the storage.
 const userCookie = "devlms_user"
 
 // platform is one demo LMS: what is configured, and the state behind it.
 type platform struct {
 	title      string
 	issuer     string // "" means: the origin of the request
+	storage    string
 	tools      []*Tool
 	activities []*activity
 	state      *state
@@ -54,15 +57,16 @@ type visit struct {
 }
 
 // newPlatform expects checked options with their defaults filled in.
-func newPlatform(title, issuer string, tools []*Tool, st *state, log *zap.Logger) *platform {
+func newPlatform(title, issuer, storage string, tools []*Tool, st *state, log *zap.Logger) *platform {
 	p := &platform{
-		title:  title,
-		issuer: issuer,
-		tools:  tools,
-		state:  st,
-		log:    log,
-		now:    time.Now,
-		csrf:   http.NewCrossOriginProtection(),
+		title:   title,
+		issuer:  issuer,
+		storage: storage,
+		tools:   tools,
+		state:   st,
+		log:     log,
+		now:     time.Now,
+		csrf:    http.NewCrossOriginProtection(),
 	}
 	p.routes = p.makeRoutes()
 
@@ -183,8 +187,10 @@ func (p *platform) makeRoutes() []route {
 		{"/return/*", get, p.inCourse(p.returned)},
 		{"/auth", both, p.auth},
 		{"/jwks", get, p.jwks},
+		{"/storage", get, p.storagePage},
 		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
 		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
+		{"/assets/messages.js", get, asset("text/javascript; charset=utf-8", messagesScript)},
 	}
 }
 
@@ -260,7 +266,7 @@ func (p *platform) initiate(v *visit, c *course) error {
 	if err != nil {
 		return err
 	}
-	return p.renderPost(v, autoPost{
+	post := autoPost{
 		Tool:   a.Tool.Title,
 		Action: a.Tool.LoginURL,
 		Fields: []field{
@@ -271,5 +277,9 @@ func (p *platform) initiate(v *visit, c *course) error {
 			{"client_id", a.Tool.ClientID},
 			{"lti_deployment_id", a.Tool.Deployment},
 		},
-	})
+	}
+	if target := p.storageTarget(); target != "" {
+		post.Fields = append(post.Fields, field{"lti_storage_target", target})
+	}
+	return p.renderPost(v, post)
 }

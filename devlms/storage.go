@@ -1,0 +1,86 @@
+package devlms
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Values of Handler.Storage.
+const (
+	storageOff    = "off"
+	storageFrame  = "frame"
+	storageParent = "parent"
+)
+
+// storageFrameName is what Canvas calls the frame that answers for its storage.
+const storageFrameName = "post_message_forwarding"
+
+// storageTarget is the lti_storage_target that tools are told: the frame, or
+// the window itself. It is empty where nothing is kept for them.
+func (p *platform) storageTarget() string {
+	switch p.storage {
+	case storageFrame:
+		return storageFrameName
+	case storageParent:
+		return "_parent"
+	}
+	return ""
+}
+
+// listener is what a page tells the script that answers the messages of tools.
+type listener struct {
+	Version string // of the script
+	Origins string // whose values are kept; "" means: nothing is kept
+	Frame   string // which frame keeps them; "" means: the window of the page itself
+}
+
+// listener is the one for the pages that show an activity.
+func (p *platform) listener() listener {
+	l := listener{Version: messagesVersion}
+	if p.storage == storageOff {
+		return l
+	}
+	var urls []string
+	for _, t := range p.tools {
+		urls = append(urls, t.LoginURL)
+		urls = append(urls, t.RedirectURIs...)
+		for _, link := range t.Links {
+			urls = append(urls, link.TargetLinkURI)
+		}
+	}
+	l.Origins = origins(urls)
+	if p.storage == storageFrame {
+		l.Frame = storageFrameName
+	}
+	return l
+}
+
+// storagePage is the frame that keeps the values. It is for nobody in
+// particular, so a browser that keeps back the LMS's cookie gets it as well.
+func (p *platform) storagePage(v *visit) error {
+	if p.storage != storageFrame {
+		return p.notFound(v)
+	}
+	l := p.listener()
+	l.Frame = ""
+	return p.render(v, "storage", listenPolicy, http.StatusOK, page{Title: "Storage for tools", Bare: true, Body: l})
+}
+
+// origins lists the origins of URLs, each once, as HTML attributes want them.
+func origins(urls []string) string {
+	var list []string
+	seen := make(map[string]bool)
+	for _, raw := range urls {
+		u, err := url.Parse(raw)
+		if err != nil {
+			continue
+		}
+		origin := u.Scheme + "://" + u.Host
+		if !seen[origin] {
+			seen[origin] = true
+			list = append(list, origin)
+		}
+	}
+	return strings.Join(list, " ")
+}
