@@ -14,7 +14,7 @@ export GOWORK := off
 STEP := scripts/step
 TOOLS := bin/tools/.done
 RACE_TEST := env CGO_ENABLED=1 go test
-RACE_FLAGS := -race -timeout 20m ./...
+RACE_FLAGS := -race -timeout 30m ./...
 
 .PHONY: help
 help: ## List the targets

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/internal/httpx"
@@ -54,6 +55,8 @@ type App struct {
 	handlers []*Handler
 
 	labels atomic.Bool // a matcher compares labels of courses
+
+	launches *prometheus.CounterVec // accepted, by platform and way
 }
 
 // HTTPClient configures the client for requests to platforms.
@@ -73,15 +76,16 @@ type ready struct {
 	ring *keyring.Ring
 }
 
-// backend is an open store and the sessions in it.
+// backend is an open store and what lives in it.
 type backend struct {
 	store    store.Store
 	sessions *session.Manager
+	book     *cookieBook
 }
 
 // Destruct implements caddy.Destructor.
 func (b *backend) Destruct() error {
-	return errors.Join(b.sessions.Close(), b.store.Close())
+	return errors.Join(b.sessions.Close(), b.book.close(), b.store.Close())
 }
 
 // CaddyModule returns the Caddy module information.
@@ -114,6 +118,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	a.client = httpx.New(cfg)
+	a.launches = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",
+		Help: "Launches accepted, by platform and by what bound them to the browser: a cookie, the platform's storage, or a window that one click opened.",
+	}, []string{"platform", "way"})
+	if err := ctx.GetMetricsRegistry().Register(a.launches); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	return nil
 }
 
@@ -195,7 +206,7 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	}
 	logger := a.logger.Named("sessions")
 	warn := func(msg string, err error) { logger.Error(msg, zap.Error(err)) }
-	return &backend{store: st, sessions: session.NewManager(st, nil, decodeFacts, warn)}, nil
+	return &backend{store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st)}, nil
 }
 
 // register enters a handler of this configuration and refuses one that cannot

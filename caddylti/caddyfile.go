@@ -51,6 +51,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			idle <duration>
 //			max  <duration>
 //		}
+//		frame           on|off
+//		app_cookies     on|off
 //		message         <type> [<path>]
 //		forward_auth    <addresses or networks...>
 //		platform <name> {
@@ -62,6 +64,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			token_url  <url>
 //			jwks_url   <url>
 //			user_scope client|tenant|deployment
+//			origin     <urls...>
 //			algorithms <names...>
 //			leeway     <duration>
 //		}
@@ -121,6 +124,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = h.unmarshalHeader(d)
 		case "session":
 			err = h.unmarshalSession(d)
+		case "frame":
+			err = oneOf(d, &h.Frame, "on", "off")
+		case "app_cookies":
+			err = oneOf(d, &h.AppCookies, "on", "off")
 		case "message":
 			err = h.unmarshalMessage(d)
 		case "forward_auth":
@@ -254,7 +261,7 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 	once := make(onceOnly)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if option != "deployment" {
+		if option != "deployment" && option != "origin" {
 			if err := once.check(d, option); err != nil {
 				return err
 			}
@@ -284,6 +291,12 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &p.JWKSURL)
 		case "user_scope":
 			err = oneOf(d, &p.UserScope, "client", "tenant", "deployment")
+		case "origin":
+			urls := d.RemainingArgs()
+			if len(urls) == 0 {
+				return d.ArgErr()
+			}
+			p.Origins = append(p.Origins, urls...)
 		case "algorithms":
 			if p.Algorithms = d.RemainingArgs(); len(p.Algorithms) == 0 {
 				return d.ArgErr()
@@ -311,7 +324,7 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 
 // hasPlaceholders reports whether some value is only known at run time.
 func (p *Platform) hasPlaceholders() bool {
-	all := strings.Join(append([]string{p.Issuer, p.ClientID, p.AuthURL, p.TokenURL, p.JWKSURL}, p.Deployments...), "\n")
+	all := strings.Join(append([]string{p.Issuer, p.ClientID, p.AuthURL, p.TokenURL, p.JWKSURL}, slices.Concat(p.Deployments, p.Origins)...), "\n")
 	return strings.Contains(all, "{")
 }
 

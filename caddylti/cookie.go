@@ -59,6 +59,17 @@ func cookies(r *http.Request, name string) []string {
 	return vals
 }
 
+// keepsCookies reports whether the request has a cookie of ours, which shows
+// that the browser lets them work here.
+func keepsCookies(r *http.Request) bool {
+	for _, line := range r.Header["Cookie"] {
+		if strings.HasPrefix(line, cookiePrefix) || strings.Contains(line, " "+cookiePrefix) || strings.Contains(line, ";"+cookiePrefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // ours reports whether a cookie is one of this plugin's, of whatever block.
 func ours(name string) bool {
 	rest, ok := strings.CutPrefix(name, cookiePrefix)
@@ -116,6 +127,20 @@ func newStateCookie(w http.ResponseWriter, r *http.Request, now time.Time) (name
 	secret = randomText(32)
 	setCookie(w, name, secret, int(stateLifetime/time.Second))
 	return name, secret
+}
+
+// loginSecrets returns what binds other logins under way to the browser.
+func loginSecrets(r *http.Request, but string) []string {
+	var secrets []string
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			name, secret, _ := strings.Cut(strings.TrimSpace(part), "=")
+			if strings.HasPrefix(name, stateCookiePrefix) && len(secret) > 32 && secret != but && len(secrets) < maxLogins {
+				secrets = append(secrets, secret)
+			}
+		}
+	}
+	return secrets
 }
 
 // randomText returns n random bytes in base64url.

@@ -29,6 +29,9 @@ type facts struct {
 	ContextID    string   `json:"cx,omitempty"`
 	ResourceLink string   `json:"rl,omitempty"`
 
+	// Frames is where the platform's pages are, as the launch says, for frame on.
+	Frames []string `json:"fr,omitempty"`
+
 	// From the set standard on.
 	Name          string `json:"nm,omitempty"`
 	GivenName     string `json:"gn,omitempty"`
@@ -66,6 +69,9 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 		Scope: p.registration.Scope(l), Subject: l.Subject, RemoteUser: remoteUser,
 		Message: l.MessageType, Roles: l.Roles,
 		ContextID: l.Context.ID, ResourceLink: l.ResourceLink.ID,
+	}
+	if h.Frame == "on" {
+		f.Frames = framesOf(l)
 	}
 	if h.app.labels.Load() {
 		f.ContextLabel = l.Context.Label

@@ -105,6 +105,17 @@ type Handler struct {
 	// Session says how long a session lives. Default: 2h unused, 12h in all.
 	Session *SessionLimits `json:"session,omitempty"`
 
+	// Frame says what happens to what the app says of frames: on replaces
+	// X-Frame-Options and frame-ancestors by the launching platform's addresses,
+	// and turns redirects to the app's own address into ones to the site's; off
+	// leaves all that alone. Default: on.
+	Frame string `json:"frame,omitempty"`
+
+	// AppCookies says what happens to the app's cookies: on has them work in the
+	// platform's frame (Secure, SameSite=None, Partitioned), off leaves them
+	// alone. Default: on.
+	AppCookies string `json:"app_cookies,omitempty"`
+
 	// Messages lists the message types that are accepted besides
 	// LtiResourceLinkRequest, each with the path where its launches land; an
 	// empty path is the launch's own target. Default: none.
@@ -162,7 +173,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	for _, step := range []func() error{
-		h.provisionPaths, h.provisionOrigin, h.provisionPeople, h.provisionSession, h.provisionHeaders,
+		h.provisionPaths, h.provisionOrigin, h.provisionPeople, h.provisionSession, h.provisionFrame, h.provisionHeaders,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -267,6 +278,19 @@ func (h *Handler) provisionPeople() error {
 	return nil
 }
 
+func (h *Handler) provisionFrame() error {
+	for option, to := range map[string]*string{"frame": &h.Frame, "app_cookies": &h.AppCookies} {
+		switch *to {
+		case "":
+			*to = "on"
+		case "on", "off":
+		default:
+			return fmt.Errorf("%s %q: expected on or off", option, *to)
+		}
+	}
+	return nil
+}
+
 func (h *Handler) provisionSession() (err error) {
 	h.limits, err = h.Session.resolve()
 	return err
@@ -348,19 +372,16 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeNotFound}})
 	}
 	h.cleanRequest(r, v)
-	if v == nil || !protected {
-		return next.ServeHTTP(w, r)
-	}
-	if lastsLong(r) {
+	if v != nil && protected && lastsLong(r) {
 		ctx, cancel := v.sessions.Watch(r.Context(), v.session, h.limits)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	pw := &protectedWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, v: v}
-	err = next.ServeHTTP(pw, r)
-	if !pw.wrote {
-		// The server or the site's handle_errors answers, past pw.
-		makePrivate(w.Header())
+	aw := &appWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, r: r, v: v, protected: protected}
+	err = next.ServeHTTP(aw, r)
+	if !aw.wrote {
+		// The server or the site's handle_errors answers, past aw.
+		aw.prepare()
 	}
 	return err
 }

@@ -203,22 +203,25 @@ type headerField struct {
 	vals []string
 }
 
-// identityFields is what a session's headers are, under one configuration.
-type identityFields struct {
+// derived is what comes of a session under one configuration. It is made once;
+// whoever gets it must not change it.
+type derived struct {
 	h      *Handler
-	fields []headerField
+	fields []headerField // that tell the app who it is
+	frames string        // the frame-ancestors directive for the app's answers
 }
 
-// identity returns the headers that tell the app who v is. They are made once a
-// session and configuration; whoever gets them must not change them.
-func (h *Handler) identity(v *visit) []headerField {
-	if got, ok := v.session.Derived.Load().(*identityFields); ok && got.h == h {
-		return got.fields
+func (h *Handler) derived(v *visit) *derived {
+	if got, ok := v.session.Derived.Load().(*derived); ok && got.h == h {
+		return got
 	}
-	made := &identityFields{h: h, fields: h.makeIdentity(v.facts)}
+	made := &derived{h: h, fields: h.makeIdentity(v.facts), frames: h.frameAncestors(v.facts)}
 	v.session.Derived.Store(made)
-	return made.fields
+	return made
 }
+
+// identity returns the headers that tell the app who v is.
+func (h *Handler) identity(v *visit) []headerField { return h.derived(v).fields }
 
 func (h *Handler) makeIdentity(f *facts) []headerField {
 	type candidate struct{ name, value string }

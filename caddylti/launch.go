@@ -2,9 +2,12 @@ package caddylti
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,124 +15,215 @@ import (
 
 	"github.com/caddy-lti/lti/internal/session"
 	"github.com/caddy-lti/lti/lti"
+	"github.com/caddy-lti/lti/store"
 )
 
 // serveLaunch is the redirect URI (Security Framework §5.1.1.3): it believes the
 // platform's message or not, and if it does, makes a session and sends the
 // browser to the page that was meant.
 func (h *Handler) serveLaunch(w http.ResponseWriter, r *http.Request) error {
-	begun := time.Now()
 	ref := &refusal{form: true}
-	target, err := h.launch(w, r, begun, ref)
-	if err != nil {
+	if err := h.launch(w, r, ref); err != nil {
 		ref.err = err
 		return h.refuse(w, r, ref)
 	}
-	hdr := w.Header()
-	hdr.Set("Cache-Control", "no-store")
-	hdr.Set("Referrer-Policy", "no-referrer")
-	hdr.Set("Location", target)
-	w.WriteHeader(http.StatusSeeOther)
 	return nil
 }
 
-func (h *Handler) launch(w http.ResponseWriter, r *http.Request, now time.Time, ref *refusal) (string, error) {
+func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) error {
+	now := time.Now()
 	form, err := readForm(w, r, maxLaunchBody)
 	if err != nil {
-		return "", err
-	}
-	res, err := lti.ParseAuthResponse(form)
-	if err != nil {
-		return "", err
+		return err
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return "", &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+	}
+	if form.Has("ticket") && !form.Has("state") {
+		a, err := h.redeem(r, ready, form.Get("ticket"), now)
+		if err != nil {
+			return err
+		}
+		if err := h.signIn(w, r, ready, a); err != nil {
+			return err
+		}
+		if !keepsCookies(r) {
+			return h.checkLanding(w, r, ready, a.Target, now)
+		}
+		redirect(w, http.StatusSeeOther, a.Target)
+		return nil
+	}
+	res, err := lti.ParseAuthResponse(form)
+	if err != nil {
+		return err
 	}
 	// The state comes first: without it neither a token nor an error is anyone's.
-	st, p, err := h.openState(r, ready.ring.Sealer(), res.State, now)
+	st, p, err := h.unseal(r, ready.ring.Sealer(), forState, res.State, now)
 	if p != nil {
 		ref.platform = p.Name
 	}
 	if err != nil {
-		return "", err
+		return err
+	}
+	var ask bool // the platform's storage has to say whose browser it is
+	how := st.Way
+	if err := st.proven(r); err != nil {
+		if st.Storage == "" || codeOf(err) != lti.CodeStateCookieMissing {
+			return err
+		}
+		how = wayStorage
+		if ask = !form.Has("storage_proof"); !ask {
+			if err := h.storageProven(r, st, form); err != nil {
+				ref.window, _ = h.beginInWindow(r, ready, st, now)
+				return err
+			}
+		}
 	}
 	if res.Error != "" {
-		return "", h.platformError(res, ref)
+		return h.platformError(r, ready, st, res, ref, now)
 	}
+	a, err := h.accept(r, p, st, res, ref)
+	if err != nil {
+		return err
+	}
+	if ask {
+		return h.askStorage(w, r, ready, st, p, res, now)
+	}
+	// Only now, when everything else is in order, is the nonce used up; and
+	// whoever uses it first, wins.
+	fresh, err := useUp(r, ready, cmp.Or(st.Once, st.Nonce), time.Unix(st.At, 0).Add(2*stateLifetime+time.Minute).Sub(now))
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		return lti.Refuse(lti.CodeNonceReused, "this launch has been used before")
+	}
+	a.At, a.Way = now.Unix(), how
+	if how == wayStorage && !keepsCookies(r) {
+		return h.endInWindow(w, r, ready, a)
+	}
+	if secrets := cookies(r, st.Cookie); len(secrets) > 0 {
+		a.login = secrets[0]
+		setCookie(w, st.Cookie, "", -1)
+	}
+	if err := h.signIn(w, r, ready, a); err != nil {
+		return err
+	}
+	redirect(w, http.StatusSeeOther, a.Target)
+	return nil
+}
+
+// accept checks the platform's message, and makes of it what is kept.
+func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.AuthResponse, ref *refusal) (*accepted, error) {
 	origin, err := h.public(r)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	verifier := lti.Verifier{Anonymous: h.Anonymous == "allow", Accepts: h.accepts}
 	l, err := verifier.Verify(r.Context(), &p.registration, p.keys, res.IDToken, lti.Expected{Nonce: st.Nonce, Deployment: st.Deployment})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	ref.more = append(ref.more, zap.String("deployment_id", l.DeploymentID), zap.String("message_type", l.MessageType))
+	ref.back = l.Presentation.ReturnURL
 	target, err := h.target(l, origin)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if len(h.roles) > 0 && !l.HasRole(h.roles...) {
-		return "", lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here")
+		return nil, lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here")
 	}
 	remoteUser, err := h.remoteUser(p, l)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	// Only now, when everything else is in order, is the nonce used up; and
-	// whoever uses it first, wins.
-	left := time.Unix(st.At, 0).Add(stateLifetime + time.Minute).Sub(now)
-	fresh, err := ready.store.PutIfAbsent(r.Context(), "nonce:"+st.Nonce, []byte{1}, left)
-	if err != nil {
-		return "", &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
-	}
-	if !fresh {
-		return "", lti.Refuse(lti.CodeNonceReused, "this launch has been used before")
+	if !bytes.Equal(shortHash(l.TargetLinkURI), st.Target) {
+		h.logger.Warn("the signed target_link_uri differs from the one of the login, which is ignored", append(ref.more, zap.String("platform", p.Name))...)
 	}
 	launchID := randomText(16)
-	f := h.keep(p, l, launchID, remoteUser)
-	data, err := json.Marshal(f)
+	data, err := json.Marshal(h.keep(p, l, launchID, remoteUser))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if err := h.newSession(w, r, ready, personKey(p, l, launchID), data); err != nil {
-		return "", err
+	return &accepted{
+		Platform: p.Name, LaunchID: launchID, Person: personKey(p, l, launchID), Target: target, Facts: data,
+		Deployment: l.DeploymentID, Message: l.MessageType,
+	}, nil
+}
+
+// signIn makes the session of an accepted launch.
+func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted) error {
+	if err := h.newSession(w, r, ready, a); err != nil {
+		return err
 	}
-	setCookie(w, st.Cookie, "", -1)
-	fields := []zap.Field{
-		zap.String("platform", p.Name),
-		zap.String("deployment_id", l.DeploymentID),
-		zap.String("message_type", l.MessageType),
-		zap.String("launch_id", launchID),
-		zap.Duration("login_took", now.Sub(time.Unix(st.At, 0)).Round(time.Second)),
+	h.app.launches.WithLabelValues(a.Platform, string(a.Way)).Inc()
+	h.logger.Info("launch accepted",
+		zap.String("platform", a.Platform),
+		zap.String("deployment_id", a.Deployment),
+		zap.String("message_type", a.Message),
+		zap.String("launch_id", a.LaunchID),
+		zap.String("way", string(a.Way)))
+	return nil
+}
+
+// useUp marks what is good once as used, and says whether it was still good.
+func useUp(r *http.Request, ready *ready, once string, left time.Duration) (bool, error) {
+	fresh, err := ready.store.PutIfAbsent(r.Context(), "nonce:"+once, []byte{1}, left)
+	if err != nil {
+		return false, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
 	}
-	h.logger.Info("launch accepted", fields...)
-	if !bytes.Equal(shortHash(l.TargetLinkURI), st.Target) {
-		h.logger.Warn("the signed target_link_uri differs from the one of the login, which is ignored", fields...)
+	return fresh, nil
+}
+
+// isUsed reports whether useUp was called.
+func isUsed(r *http.Request, ready *ready, once string) (bool, error) {
+	switch _, err := ready.store.Get(r.Context(), "nonce:"+once); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	default:
+		return false, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
 	}
-	return target, nil
 }
 
 // newSession makes the session of a launch and gives its id to the browser.
-// What somebody else had open there ends.
-func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *ready, person string, data []byte) error {
-	held, err := h.held(r, ready)
+// What somebody else had open there ends, and what the site left there of
+// somebody else is forgotten.
+func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted) error {
+	site, ids := h.site(r), cookies(r, h.cookie)
+	held, err := h.held(r, ready, ids)
 	if err != nil {
 		return err
 	}
+	unavailable := func(err error) error { return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err} }
 	var previous *session.Session
 	for _, s := range held {
-		if s.Person() == person {
+		if s.Person() == a.Person {
 			previous = s
 		} else if err := ready.sessions.End(r.Context(), s, h.limits); err != nil {
-			return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+			return unavailable(err)
 		}
 	}
-	id, err := ready.sessions.Create(r.Context(), h.site(r), person, data, previous, h.limits)
+	launch := session.Launch{ID: a.LaunchID, Path: "/"}
+	if u, err := url.Parse(a.Target); err == nil {
+		launch.Path, launch.Query = u.Path, u.RawQuery
+	}
+	id, err := ready.sessions.Create(r.Context(), session.New{
+		Site: site, Person: a.Person, Launch: launch, Data: a.Facts,
+		Previous: previous, Login: a.login, Others: loginSecrets(r, a.login),
+	}, h.limits)
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
+	}
+	stranger := func(id string) bool { return !session.IsOf(site, id, a.Person) }
+	if slices.ContainsFunc(ids, stranger) {
+		if err := h.forget(w, r, ready); err != nil {
+			return err
+		}
+	} else if err := ready.book.save(r.Context(), site); err != nil {
+		return unavailable(err)
 	}
 	setCookie(w, h.cookie, id, 0)
 	return nil
@@ -196,10 +290,20 @@ func escapeRest(query string) string {
 
 // platformError is the answer to a platform that says no (OpenID Connect Core
 // §3.1.2.6). Its words never reach the page.
-func (h *Handler) platformError(res *lti.AuthResponse, ref *refusal) error {
+func (h *Handler) platformError(r *http.Request, ready *ready, st *loginState, res *lti.AuthResponse, ref *refusal, now time.Time) error {
 	switch res.Error {
 	case "login_required", "interaction_required", "account_selection_required", "consent_required":
 		ref.page = "platform_login_required"
+		// In a frame the browser may have kept the platform's own cookie back.
+		if dest := r.Header.Get("Sec-Fetch-Dest"); dest == "iframe" || dest == "frame" {
+			var err error
+			if ref.window, err = h.beginInWindow(r, ready, st, now); err != nil {
+				return err
+			}
+			if ref.window != nil {
+				ref.page = "platform_login_required_frame"
+			}
+		}
 	case "launch_no_longer_valid": // Canvas
 		ref.page = "platform_launch_expired"
 	}

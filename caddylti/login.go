@@ -1,9 +1,6 @@
 package caddylti
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -13,16 +10,11 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.uber.org/zap"
 
-	"github.com/caddy-lti/lti/internal/seal"
 	"github.com/caddy-lti/lti/lti"
 )
 
 const (
-	// stateLifetime is how long a login may take.
-	stateLifetime = 10 * time.Minute
-
 	maxLoginBody  = 64 << 10
 	maxLaunchBody = 256 << 10
 
@@ -31,98 +23,67 @@ const (
 	maxDeployment = 255
 )
 
-// loginState is what a login knew. It travels sealed in the state parameter, so
-// that a login costs the server nothing.
-type loginState struct {
-	At         int64  `json:"t"` // Unix seconds
-	Cookie     string `json:"c"` // name of the cookie that binds it to the browser
-	Proof      []byte `json:"b"` // hash of that cookie's value
-	Nonce      string `json:"n"`
-	Platform   []byte `json:"p"` // hash of issuer and client id
-	Target     []byte `json:"l"` // hash of the login's target_link_uri
-	Deployment string `json:"d,omitempty"`
-}
-
-// registrationHash names a registration in a state.
-func registrationHash(p *lti.Platform) []byte {
-	return shortHash(p.Issuer + "\x00" + p.ClientID)
-}
-
-func shortHash(s string) []byte {
-	sum := sha256.Sum256([]byte(s))
-	return sum[:16]
-}
-
-func (h *Handler) statePurpose(r *http.Request) string { return "state " + h.site(r) }
-
 // serveLogin begins a launch (Security Framework §5.1.1.1): it sends the browser
-// to the platform with an authentication request.
+// to the platform with an authentication request. It is also where the browser
+// comes back to while it is found out how the launch can be bound to it.
 func (h *Handler) serveLogin(w http.ResponseWriter, r *http.Request, name string) error {
 	// The query may hold hints that are worth something to others.
 	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	ref := &refusal{form: true}
-	fail := func(err error) error {
+	if err := h.login(w, r, name, ref); err != nil {
 		ref.err = err
 		return h.refuse(w, r, ref)
 	}
-	values, err := loginValues(w, r)
-	if err != nil {
-		return fail(err)
-	}
-	req, err := lti.ParseLoginRequest(values)
-	if err != nil {
-		return fail(err)
-	}
-	p, err := h.choosePlatform(req, name)
-	if err != nil {
-		return fail(err)
-	}
-	ref.platform = p.Name
-	if len(req.DeploymentID) > maxDeployment {
-		return fail(lti.Refuse(lti.CodeRequestMalformed, "lti_deployment_id is longer than %d bytes", maxDeployment))
-	}
-	origin, err := h.public(r)
-	if err != nil {
-		return fail(err)
-	}
-	ready, err := h.app.open()
-	if err != nil {
-		return fail(&lti.Error{Code: lti.CodeStoreUnavailable, Err: err})
-	}
-	now := time.Now()
-	cookie, secret := newStateCookie(w, r, now)
-	st := loginState{
-		At: now.Unix(), Cookie: cookie, Proof: proof(secret), Nonce: randomText(16),
-		Platform: registrationHash(&p.registration), Target: shortHash(req.TargetLinkURI), Deployment: req.DeploymentID,
-	}
-	plain, err := json.Marshal(st)
-	if err != nil {
-		return fail(err)
-	}
-	location, err := lti.AuthRequest{
-		ClientID:    p.registration.ClientID,
-		RedirectURI: origin + h.Base + "/launch",
-		LoginHint:   req.LoginHint,
-		MessageHint: req.MessageHint,
-		State:       ready.ring.Sealer().Seal(h.statePurpose(r), plain),
-		Nonce:       st.Nonce,
-	}.URL(p.registration.AuthURL)
-	if err != nil {
-		return fail(err)
-	}
-	h.logger.Info("login begun", zap.String("platform", p.Name))
-	hdr := w.Header()
-	hdr.Set("Cache-Control", "no-store")
-	hdr.Set("Referrer-Policy", "no-referrer")
-	hdr.Set("Location", location)
-	w.WriteHeader(http.StatusFound)
 	return nil
 }
 
-// proof is what the state knows of the cookie that has to come back.
-func proof(secret string) []byte {
-	sum := sha256.Sum256([]byte(secret))
-	return sum[:]
+func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref *refusal) error {
+	values, err := loginValues(w, r)
+	if err != nil {
+		return err
+	}
+	if !values.Has("iss") {
+		switch {
+		case r.Method == http.MethodGet && values.Has("probe"):
+			return h.serveProbe(w, r, values.Get("probe"), ref)
+		case r.Method == http.MethodGet && values.Has("landed"):
+			return h.serveLanding(w, r, values.Get("landed"), ref)
+		case r.Method == http.MethodPost && values.Has("ticket"):
+			return h.serveWindowLogin(w, r, values, ref)
+		}
+	}
+	req, err := lti.ParseLoginRequest(values)
+	if err != nil {
+		return err
+	}
+	p, err := h.choosePlatform(req, name)
+	if err != nil {
+		return err
+	}
+	ref.platform = p.Name
+	if len(req.DeploymentID) > maxDeployment {
+		return lti.Refuse(lti.CodeRequestMalformed, "lti_deployment_id is longer than %d bytes", maxDeployment)
+	}
+	origin, err := h.public(r)
+	if err != nil {
+		return err
+	}
+	ready, err := h.app.open()
+	if err != nil {
+		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+	}
+	now := time.Now()
+	st := &loginState{
+		At: now.Unix(), Nonce: randomText(16),
+		Platform: registrationHash(&p.registration), Target: shortHash(req.TargetLinkURI), Deployment: req.DeploymentID,
+		Way: wayCookie, LoginHint: req.LoginHint, MessageHint: req.MessageHint,
+	}
+	probe := probes(r, req.StorageTarget != "")
+	if probe {
+		st.Storage = req.StorageTarget
+	}
+	st.bind(w, r, now)
+	return h.goOn(w, r, ready, p, st, origin, probe)
 }
 
 // loginValues returns the parameters of a login initiation. Platforms put them
@@ -201,39 +162,4 @@ func (h *Handler) choosePlatform(req *lti.LoginRequest, name string) (*Platform,
 	default:
 		return nil, lti.Refuse(lti.CodePlatformAmbiguous, "%d platforms have issuer %s and the login names no client id: use %s/login/NAME, or have client_id sent", len(found), lti.Quote(req.Issuer), h.Base)
 	}
-}
-
-// openState undoes what serveLogin sealed, and checks that it is this browser's.
-func (h *Handler) openState(r *http.Request, sealer *seal.Sealer, state string, now time.Time) (*loginState, *Platform, error) {
-	plain, err := sealer.Open(h.statePurpose(r), state)
-	if err != nil {
-		return nil, nil, lti.Refuse(lti.CodeStateInvalid, "the state was not made by this site")
-	}
-	st := new(loginState)
-	if err := json.Unmarshal(plain, st); err != nil {
-		return nil, nil, &lti.Error{Code: lti.CodeStateInvalid, Err: err}
-	}
-	var p *Platform
-	for _, candidate := range h.Platforms {
-		if subtle.ConstantTimeCompare(registrationHash(&candidate.registration), st.Platform) == 1 {
-			p = candidate
-		}
-	}
-	age := now.Sub(time.Unix(st.At, 0))
-	if age > stateLifetime {
-		return st, p, lti.Refuse(lti.CodeStateExpired, "the login began %s ago, more than %s", age.Round(time.Second), stateLifetime)
-	}
-	secrets := cookies(r, st.Cookie)
-	if len(secrets) == 0 {
-		return st, p, lti.Refuse(lti.CodeStateCookieMissing, "the browser did not send back the cookie of this login: it blocks cookies in this frame, or the launch was begun elsewhere")
-	}
-	for _, secret := range secrets {
-		if subtle.ConstantTimeCompare(proof(secret), st.Proof) == 1 {
-			if p == nil {
-				return st, nil, lti.Refuse(lti.CodePlatformUnknown, "the platform of this login is no longer configured")
-			}
-			return st, p, nil
-		}
-	}
-	return st, p, lti.Refuse(lti.CodeStateCookieMismatch, "the cookie of this login has another value: the launch was begun in another browser")
 }

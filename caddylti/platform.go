@@ -55,6 +55,11 @@ type Platform struct {
 	// by preset, else client.
 	UserScope string `json:"user_scope,omitempty"`
 
+	// Origins lists further addresses of the platform at which its pages show
+	// the tool in a frame, scheme and host. Default: none; the issuer's (unless
+	// many customers share that) and those that a launch names are known.
+	Origins []string `json:"origins,omitempty"`
+
 	// Algorithms that may sign launches. Default: RS256, RS384, RS512, PS256,
 	// PS384, PS512, ES256, ES384, ES512 and EdDSA, each only with a key of its
 	// kind.
@@ -64,6 +69,7 @@ type Platform struct {
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
 	registration lti.Platform // what the above comes to
+	origins      []string     // that may show the tool in a frame, besides those in the launch
 	keysURL      string
 	keys         *jwkset.Keys
 	acquired     bool // a reference in keySets is ours
@@ -107,8 +113,25 @@ func (p *Platform) resolve() error {
 	for _, d := range p.Deployments {
 		deployments = append(deployments, expand("deployment", d))
 	}
+	origins := make([]string, 0, len(p.Origins)+1)
+	for _, o := range p.Origins {
+		origins = append(origins, expand("origin", o))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
+	}
+	for i, o := range origins {
+		u, err := httpx.CheckURL(o)
+		if err == nil && ((u.Path != "" && u.Path != "/") || u.RawQuery != "") {
+			err = errors.New("expected scheme and host only")
+		}
+		if err == nil && frameOrigin(o) == "" {
+			err = errors.New("expected a host name in ASCII")
+		}
+		if err != nil {
+			return fmt.Errorf("origin %q: %w", o, err)
+		}
+		origins[i] = originOf(u)
 	}
 	if p.Preset != "" {
 		known, ok := presets[p.Preset]
@@ -170,6 +193,10 @@ func (p *Platform) resolve() error {
 		return fmt.Errorf("leeway %s: expected more than 0 and at most %s", leeway, lti.MaxLeeway)
 	}
 	p.keysURL = jwksURL
+	// An issuer that many schools share is not where their pages are.
+	if p.origins = origins; lti.UserScope(userScope) == lti.ScopeClient {
+		p.origins = append(p.origins, frameOrigin(issuer))
+	}
 	p.registration = lti.Platform{
 		Name: p.Name, Issuer: issuer, ClientID: clientID, AuthURL: authURL,
 		Deployments: deployments, AnyDeployment: deployments[0] == "any",

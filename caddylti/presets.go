@@ -38,6 +38,14 @@ var presets = map[string]preset{
 	"canvas-test": canvas("https://canvas.test.instructure.com", "https://sso.test.canvaslms.com"),
 }
 
+// canvasStorage is where Canvas stores for tools, by the authorization endpoint
+// of registrations from before August 2023.
+var canvasStorage = map[string]string{
+	"https://canvas.instructure.com":      "https://sso.canvaslms.com",
+	"https://canvas.beta.instructure.com": "https://sso.beta.canvaslms.com",
+	"https://canvas.test.instructure.com": "https://sso.test.canvaslms.com",
+}
+
 func canvas(issuer, sso string) preset {
 	return preset{
 		issuer:    issuer,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -23,6 +24,10 @@ type refusal struct {
 	// form is set on the routes that browsers reach by posting a form: there, a
 	// request without Sec-Fetch-Mode may be for a person too.
 	form bool
+	// window is what the person may open instead, in a window of its own.
+	window *page.Form
+	// back is where a launch that was believed wants the person back.
+	back string
 	// more is for the log.
 	more []zap.Field
 }
@@ -55,7 +60,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 		reference = ""
 	}
 	if forPerson(r, ref.form) {
-		return h.pages.Write(w, status, page.Page{ID: id, Reference: reference})
+		return h.pages.Write(w, status, page.Page{
+			ID: id, Reference: reference, Window: ref.window,
+			Back: withMessages(ref.back, url.Values{
+				"lti_errormsg": {h.pages.Title(id)}, "lti_errorlog": {string(e.Code) + " " + reference},
+			}),
+		})
 	}
 	hdr.Set("Content-Type", "application/problem+json")
 	hdr.Set("X-Content-Type-Options", "nosniff")
@@ -76,6 +86,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	w.WriteHeader(status)
 	_, err = w.Write(doc)
 	return err
+}
+
+// codeOf returns the rule that an error is about, or nothing.
+func codeOf(err error) lti.Code {
+	if e, ok := errors.AsType[*lti.Error](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 // quiet reports whether a refusal is everyday life that needs no reference and

@@ -9,31 +9,75 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// protectedWriter looks after answers of the app on protected paths: caches must
-// not keep them for others, and a stream ends with the session.
-type protectedWriter struct {
+// appWriter looks after the app's answers. On protected paths caches must not
+// keep them for others, and a stream ends with the session. On all paths the
+// app's cookies and its words about frames are made to work in the platform's
+// frame.
+type appWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	h      *Handler
-	v      *visit
-	wrote  bool
-	stream bool // of events: it is no better than a WebSocket past the session's limits
+	h         *Handler
+	r         *http.Request
+	v         *visit // nil if nobody is signed in
+	protected bool
+	wrote     bool
+	stream    bool // of events: it is no better than a WebSocket past the session's limits
 }
 
 var errSessionOver = errors.New("the session has ended")
 
 // WriteHeader implements http.ResponseWriter.
-func (w *protectedWriter) WriteHeader(status int) {
+func (w *appWriter) WriteHeader(status int) {
 	// Informational answers come before the real one.
 	if !w.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.wrote = true
-		makePrivate(w.Header())
+		w.prepare()
 		w.stream = strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// prepare changes the header that is about to be sent.
+func (w *appWriter) prepare() {
+	header := w.Header()
+	if w.protected && w.v != nil {
+		makePrivate(header)
+	}
+	if lines := header["Set-Cookie"]; len(lines) > 0 {
+		w.cookies(lines)
+	}
+	if w.h.Frame != "on" {
+		return
+	}
+	if w.v != nil {
+		delete(header, "X-Frame-Options")
+		allowFrames(header, w.h.derived(w.v).frames)
+	}
+	if to := header["Location"]; len(to) == 1 {
+		if inside := w.h.inside(w.r, to[0]); inside != "" {
+			header["Location"] = []string{inside}
+		}
+	}
+}
+
+// cookies makes the app's cookies work in a frame, and remembers which there
+// are.
+func (w *appWriter) cookies(lines []string) {
+	for i, line := range lines {
+		name, _, _ := strings.Cut(line, "=")
+		if ours(strings.TrimSpace(name)) {
+			continue // of a block inside this one
+		}
+		if w.v != nil {
+			w.v.book.note(w.h.site(w.r), whereGood(line, w.r.URL.Path))
+		}
+		if w.h.AppCookies == "on" {
+			lines[i] = frameCookie(line)
+		}
+	}
+}
+
 // Write implements http.ResponseWriter.
-func (w *protectedWriter) Write(p []byte) (int, error) {
+func (w *appWriter) Write(p []byte) (int, error) {
 	if err := w.begin(); err != nil {
 		return 0, err
 	}
@@ -41,16 +85,19 @@ func (w *protectedWriter) Write(p []byte) (int, error) {
 }
 
 // ReadFrom implements io.ReaderFrom.
-func (w *protectedWriter) ReadFrom(r io.Reader) (int64, error) {
+func (w *appWriter) ReadFrom(r io.Reader) (int64, error) {
 	if err := w.begin(); err != nil {
 		return 0, err
 	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
-func (w *protectedWriter) begin() error {
+func (w *appWriter) begin() error {
 	if !w.wrote {
 		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if !w.protected || w.v == nil {
 		return nil
 	}
 	if w.v.session.Ended() || (w.stream && w.v.sessions.Over(w.v.session, w.h.limits)) {
@@ -60,7 +107,7 @@ func (w *protectedWriter) begin() error {
 }
 
 // FlushError implements what http.ResponseController looks for.
-func (w *protectedWriter) FlushError() error {
+func (w *appWriter) FlushError() error {
 	if !w.wrote {
 		w.WriteHeader(http.StatusOK)
 	}
@@ -68,7 +115,7 @@ func (w *protectedWriter) FlushError() error {
 }
 
 // Flush implements http.Flusher.
-func (w *protectedWriter) Flush() { _ = w.FlushError() }
+func (w *appWriter) Flush() { _ = w.FlushError() }
 
 // makePrivate keeps shared caches away. What else the app says of caching stays.
 func makePrivate(h http.Header) {

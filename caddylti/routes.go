@@ -40,6 +40,10 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveKeys, false}
 	case rest == "/logout":
 		rt = route{[]string{http.MethodPost}, h.serveLogout, true}
+	case rest == "/frame.js":
+		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}
+	case rest == "/return" && h.needs.extras:
+		rt = route{[]string{http.MethodGet}, h.serveReturn, false}
 	case rest == "/auth" && len(h.peers) > 0:
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveAuth, false}
 	default:
@@ -79,10 +83,21 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}})
 	}
-	keys := ready.ring.PublicKeys()
-	sum := sha256.Sum256(keys)
+	return writeCacheable(w, r, "application/json", ready.ring.PublicKeys())
+}
+
+// serveFrameScript is the script with which a page has its frame resized.
+func (h *Handler) serveFrameScript(w http.ResponseWriter, r *http.Request) error {
+	return writeCacheable(w, r, "text/javascript; charset=utf-8", frameScript)
+}
+
+var frameScript = page.FrameScript()
+
+// writeCacheable sends what is the same for everybody.
+func writeCacheable(w http.ResponseWriter, r *http.Request, contentType string, body []byte) error {
+	sum := sha256.Sum256(body)
 	hdr := w.Header()
-	hdr.Set("Content-Type", "application/json")
+	hdr.Set("Content-Type", contentType)
 	hdr.Set("Cache-Control", "public, max-age=3600")
 	hdr.Set("X-Content-Type-Options", "nosniff")
 	hdr.Set("Etag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
@@ -90,7 +105,7 @@ func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	_, err = w.Write(keys)
+	_, err := w.Write(body)
 	return err
 }
 
@@ -104,7 +119,7 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
-	held, err := h.held(r, ready)
+	held, err := h.held(r, ready, cookies(r, h.cookie))
 	if err != nil {
 		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
@@ -112,6 +127,9 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 		if err := ready.sessions.End(r.Context(), s, h.limits); err != nil {
 			return h.refuse(w, r, &refusal{err: err, platform: s.Value.(*facts).Platform, form: true})
 		}
+	}
+	if err := h.forget(w, r, ready); err != nil {
+		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
 	setCookie(w, h.cookie, "", -1)
 	if !forPerson(r, true) {

@@ -16,6 +16,7 @@ import (
 type visit struct {
 	session  *session.Session
 	sessions *session.Manager
+	book     *cookieBook
 	facts    *facts
 }
 
@@ -76,22 +77,25 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 	site := h.site(r)
 	for _, id := range ids {
 		s, err := ready.sessions.Find(r.Context(), site, id, h.limits)
+		if err == nil {
+			s, err = h.belongs(r, ready.sessions, s)
+		}
 		if errors.Is(err, session.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
 		}
-		return &visit{session: s, sessions: ready.sessions, facts: s.Value.(*facts)}, nil
+		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts)}, nil
 	}
 	return nil, nil //nolint:nilnil // nobody is an answer
 }
 
-// held returns the sessions of all cookies that the browser sent: it may hold two
-// of one name, one of them partitioned.
-func (h *Handler) held(r *http.Request, ready *ready) ([]*session.Session, error) {
+// held returns the living sessions of all cookies that the browser sent: it may
+// hold two of one name, one of them partitioned.
+func (h *Handler) held(r *http.Request, ready *ready, ids []string) ([]*session.Session, error) {
 	var found []*session.Session
-	for _, id := range cookies(r, h.cookie) {
+	for _, id := range ids {
 		s, err := ready.sessions.Find(r.Context(), h.site(r), id, h.limits)
 		switch {
 		case err == nil:

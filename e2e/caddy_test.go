@@ -223,6 +223,8 @@ type browser struct {
 	mu     sync.Mutex
 	jar    map[string]map[string]string // host → name → value
 	client *http.Client
+	// forgetful browsers keep no cookie.
+	forgetful bool
 }
 
 func newBrowser(tb testing.TB) *browser {
@@ -281,6 +283,9 @@ func (b *browser) do(req *http.Request) *answer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range res.Cookies() {
+		if b.forgetful {
+			break
+		}
 		if b.jar[host] == nil {
 			b.jar[host] = make(map[string]string)
 		}

@@ -626,7 +626,7 @@ func (a *attempt) login(t *testing.T) {
 		q.Set(name, fmt.Sprint(val))
 	}
 	known := a.b.stateCookies(a.tool.host)
-	res := a.b.get(a.tool.url("/lti/login?" + q.Encode()))
+	res := a.b.passProbe(a.b.get(a.tool.url("/lti/login?" + q.Encode())))
 	loc, err := res.Location()
 	if res.StatusCode != http.StatusFound || err != nil {
 		t.Fatalf("login: %d %s", res.StatusCode, res.body)

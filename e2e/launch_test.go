@@ -62,7 +62,7 @@ func (t *tool) login(b *browser, more ...string) url.Values {
 	for i := 0; i+1 < len(more); i += 2 {
 		q.Set(more[i], more[i+1])
 	}
-	res := b.get(t.url(t.base + "/login?" + q.Encode()))
+	res := b.passProbe(b.get(t.url(t.base + "/login?" + q.Encode())))
 	if res.StatusCode != http.StatusFound {
 		b.tb.Fatalf("login: %d %s", res.StatusCode, res.body)
 	}
@@ -71,6 +71,16 @@ func (t *tool) login(b *browser, more ...string) url.Values {
 		b.tb.Fatal(err)
 	}
 	return loc.Query()
+}
+
+// passProbe follows the redirect by which a login finds out whether the browser
+// keeps cookies.
+func (b *browser) passProbe(res *answer, header ...string) *answer {
+	b.tb.Helper()
+	if loc, err := res.Location(); err == nil && loc.Query().Has("probe") {
+		return b.get(loc.String(), header...)
+	}
+	return res
 }
 
 // post sends a token to the redirect URI.

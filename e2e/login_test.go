@@ -100,7 +100,7 @@ func TestLoginInitiation(t *testing.T) {
 		{name: "empty client id", diff: []string{"client_id", ""}},
 		{name: "empty hint of the message", diff: []string{"lti_message_hint", "", "lti_deployment_id", ""}},
 		{name: "deployment", diff: []string{"lti_deployment_id", "dep-1"}},
-		{name: "unknown parameters", diff: []string{"canvas_region", "us-east-1", "deployment_id", "x", "lti_storage_target", "_parent", "nonce", "x", "state", "y", "redirect_uri", "https://evil.example/", "scope", "all", "response_mode", "query"}},
+		{name: "unknown parameters", diff: []string{"canvas_region", "us-east-1", "deployment_id", "x", "nonce", "x", "state", "y", "redirect_uri", "https://evil.example/", "scope", "all", "response_mode", "query"}},
 		{name: "target elsewhere is not believed", diff: []string{"target_link_uri", "https://evil.example/\r\nX: y"}},
 		{name: "equal values twice", more: "&iss=https%3A%2F%2Flms.example&login_hint=5&client_id=client-1"},
 		{name: "unknown parameter twice", more: "&a=1&a=2"},

@@ -87,7 +87,7 @@ func launchMoodle(t *testing.T, tl *tool, b *browser, m *moodleMessage, diff map
 	for name, val := range m.LoginHeaders {
 		headers = append(headers, name, val)
 	}
-	res := b.post(tl.url("/lti/login"), sent.encode(), headers...)
+	res := b.passProbe(b.post(tl.url("/lti/login"), sent.encode(), headers...))
 	loc, err := res.Location()
 	if res.StatusCode != http.StatusFound || err != nil {
 		t.Fatalf("login: %d %s", res.StatusCode, res.body)

@@ -184,7 +184,7 @@ func TestEachLaunchGetsItsOwnID(t *testing.T) {
 	course := v.launch(t, map[string]any{"sub": "ann", ltitest.Claim("context"): map[string]any{"id": "course-2"}})
 	ids = append(ids, course)
 	for i, id := range ids {
-		if len(id) != 48 || slices.Index(ids, id) != i {
+		if len(id) < 43 || slices.Index(ids, id) != i {
 			t.Errorf("id %d is %q", i, id)
 		}
 		v.mustBe(t, fmt.Sprintf("launch %d of %d", i, len(ids)), id, "ann")

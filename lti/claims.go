@@ -65,6 +65,7 @@ type Presentation struct {
 // ToolPlatform describes the LMS (LTI 1.3 §5.4.2).
 type ToolPlatform struct {
 	GUID    string
+	URL     string // of the platform's home page
 	Name    string
 	Family  string
 	Version string

@@ -34,6 +34,11 @@ const (
 	CodeStateExpired         Code = "state_expired"
 	CodeStateCookieMissing   Code = "state_cookie_missing"
 	CodeStateCookieMismatch  Code = "state_cookie_mismatch"
+	CodeStorageFailed        Code = "storage_failed"
+	CodeTicketInvalid        Code = "ticket_invalid"
+	CodeTicketExpired        Code = "ticket_expired"
+	CodeTicketUsed           Code = "ticket_used"
+	CodeTicketElsewhere      Code = "ticket_elsewhere"
 	CodeTokenMissing         Code = "id_token_missing"
 	CodeTokenMalformed       Code = "id_token_malformed"
 	CodeTokenCritical        Code = "id_token_crit"
@@ -94,6 +99,11 @@ var rules = map[Code]Rule{
 	CodeStateExpired:         {"Security Framework §5.1.1.3", MenderPerson, 400},
 	CodeStateCookieMissing:   {"Security Framework §5.1.1.3", MenderPerson, 403},
 	CodeStateCookieMismatch:  {"Security Framework §5.1.1.3", MenderNobody, 403},
+	CodeStorageFailed:        {"LTI OIDC Login with LTI Client Side postMessages", MenderPerson, 403},
+	CodeTicketInvalid:        {"Security Framework §5.1.1.3", MenderNobody, 400},
+	CodeTicketExpired:        {"Security Framework §5.1.1.3", MenderPerson, 400},
+	CodeTicketUsed:           {"Security Framework §5.1.1.3", MenderPerson, 403},
+	CodeTicketElsewhere:      {"Security Framework §5.1.1.3", MenderNobody, 403},
 	CodeTokenMissing:         {"Security Framework §5.1.1.3", MenderPlatform, 400},
 	CodeTokenMalformed:       {"Security Framework §5.1.2", MenderPlatform, 400},
 	CodeTokenCritical:        {"RFC 7515 §4.1.11", MenderPlatform, 401},

@@ -2,6 +2,7 @@ package lti
 
 import (
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -21,6 +22,10 @@ type LoginRequest struct {
 	TargetLinkURI string
 	MessageHint   string // lti_message_hint, may be empty
 	DeploymentID  string // lti_deployment_id, may be empty
+	// StorageTarget is the frame of the platform that stores for the tool, or
+	// _parent (LTI OIDC Login with LTI Client Side postMessages); empty if the
+	// platform offers no storage.
+	StorageTarget string
 }
 
 // ParseLoginRequest reads the parameters of a login initiation, from the query
@@ -53,8 +58,34 @@ func ParseLoginRequest(v url.Values) (*LoginRequest, error) {
 		}
 		*p.to = val
 	}
+	target, err := single(v, "lti_storage_target")
+	if err != nil {
+		return nil, err
+	}
+	if target != "" {
+		req.StorageTarget = storageTarget(target)
+	}
 	return req, nil
 }
+
+// storageTarget returns the name of a frame. Anyone can begin a login, so a name
+// that would reach something else in a browser's window means the parent, as
+// does whatever is no name.
+func storageTarget(name string) string {
+	if !frameName.MatchString(name) || slices.Contains(windowMembers, name) {
+		return "_parent"
+	}
+	return name
+}
+
+var (
+	frameName     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	windowMembers = []string{
+		"opener", "top", "parent", "self", "window", "frames", "location", "document", "closed", "length", "name",
+		"postMessage", "close", "focus", "blur", "then", "constructor", "prototype", "__proto__", "hasOwnProperty",
+		"toString", "valueOf", "_self", "_top", "_blank",
+	}
+)
 
 // single returns the only value of a parameter.
 func single(v url.Values, name string) (string, error) {

@@ -1,6 +1,7 @@
 package lti
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -273,17 +274,15 @@ func readOptional(m members, l *Launch) {
 	}
 	plat := m.object(claimToolPlatform)
 	l.ToolPlatform = ToolPlatform{
-		GUID: plat.text("guid"), Name: plat.text("name"),
+		GUID: plat.text("guid"), URL: plat.text("url"), Name: plat.text("name"),
 		Family: plat.text("product_family_code"), Version: plat.text("version"),
 	}
 	l.Name = m.text("name")
 	l.GivenName = m.text("given_name")
 	l.FamilyName = m.text("family_name")
 	l.Email = m.text("email")
-	l.Locale = m.text("locale")
-	if l.Locale == "" {
-		l.Locale = l.Presentation.Locale
-	}
+	// What the activity is shown in comes before what the person prefers.
+	l.Locale = cmp.Or(l.Presentation.Locale, m.text("locale"))
 	l.PersonSourcedID = m.object(claimLIS).text("person_sourcedid")
 	l.Username = m.object(claimExt).text("user_username")
 	l.Custom = m.custom()

@@ -354,15 +354,15 @@ func TestVerifyReadsClaims(t *testing.T) {
 			set{
 				"locale":                 "de-CH",
 				c("launch_presentation"): set{"document_target": "iframe", "return_url": "https://lms.example/back?t=1", "locale": "en", "height": "320", "width": 400},
-				c("tool_platform"):       set{"guid": "g", "name": "School", "product_family_code": "moodle", "version": "5", "url": nil},
+				c("tool_platform"):       set{"guid": "g", "name": "School", "product_family_code": "moodle", "version": "5", "url": "https://lms.example"},
 				c("lis"):                 set{"person_sourcedid": "p-1", "course_section_sourcedid": nil},
 				c("ext"):                 set{"user_username": "ann", "lms": "moodle-2"},
 				c("custom"):              set{"a": "1", "b": "", "n": 1e3, "t": true, "null": nil, "o": set{}, "l": []int{1}},
 			},
 			func(l *Launch) {
-				l.Locale = "de-CH"
+				l.Locale = "en"
 				l.Presentation = Presentation{DocumentTarget: "iframe", ReturnURL: "https://lms.example/back?t=1", Locale: "en"}
-				l.ToolPlatform = ToolPlatform{GUID: "g", Name: "School", Family: "moodle", Version: "5"}
+				l.ToolPlatform = ToolPlatform{GUID: "g", URL: "https://lms.example", Name: "School", Family: "moodle", Version: "5"}
 				l.PersonSourcedID, l.Username = "p-1", "ann"
 				l.Custom = map[string]string{"a": "1", "b": "", "n": "1000", "t": "true"}
 			},

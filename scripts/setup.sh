@@ -6,11 +6,13 @@ set -euo pipefail
 has() { # has NAME...: any of them
   local name
   for name; do
-    command -v "$name" >/dev/null && return
+    type -P "$name" >/dev/null && return
   done
   return 1
 }
-browser() { has chromium chromium-browser google-chrome; }
+chromium() { has chromium chromium-browser google-chrome; }
+firefox() { has firefox-esr firefox; }
+dokuwiki() { [[ -e /usr/share/dokuwiki/doku.php ]] && compgen -G '/usr/sbin/php-fpm*' >/dev/null; }
 
 if ! has go; then
   echo "Go is missing: install the version that go.mod names from https://go.dev/dl/" >&2
@@ -18,8 +20,10 @@ if ! has go; then
 fi
 
 missing=()
-browser || missing+=(chromium)                 # the browser tests
+chromium || missing+=(chromium)                # the browser tests
+firefox || missing+=(firefox-esr)              # those of cookie settings
 has "$(go env CC)" || missing+=(gcc libc6-dev) # the race detector
+dokuwiki || missing+=(php-fpm dokuwiki)        # the app that is tested; without php-fpm, Apache would come along
 if ((${#missing[@]} == 0)); then
   echo "nothing is missing"
   exit 0
@@ -33,4 +37,4 @@ echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q -o Acquire::Retries=3 update
 apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
-browser && has "$(go env CC)"
+chromium && firefox && has "$(go env CC)" && dokuwiki

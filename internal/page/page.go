@@ -1,8 +1,9 @@
 // Package page renders the pages that people see: what went wrong with a launch
 // and how to go on, and where an administrator finds the tool's URLs.
 //
-// Pages are self-contained: no script, no foreign resource, a strict content
-// security policy. Their words stand in texts/, a file for each language.
+// Pages are self-contained: no foreign resource, a strict content security
+// policy, and no script but where the browser has to ask the platform's window.
+// Their words stand in texts/, a file for each language.
 package page
 
 import (
@@ -16,7 +17,7 @@ import (
 	"net/http"
 )
 
-//go:embed page.html style.css texts/*.json
+//go:embed page.html style.css storage.js frame.js texts/*.json
 var files embed.FS
 
 // Text is the words of one page.
@@ -42,11 +43,41 @@ type Field struct {
 	Value string
 }
 
+// Form is something that the browser posts.
+type Form struct {
+	Action string
+	Values []Value
+}
+
+// Value is a field of a form.
+type Value struct{ Name, Value string }
+
+// Exchange asks the platform's storage (LTI postMessage Storage) before the
+// person is asked anything. While it is under way, and if it succeeds, the rest
+// of the page is not seen.
+type Exchange struct {
+	Origin string // of the platform's authorization endpoint: nobody else is told or believed
+	Frame  string // name of the platform's frame that stores, or _parent
+	Key    string
+	// Value is stored under Key, then the browser goes to Next. If both are
+	// empty, what is stored under Key is posted with Proof, as storage_proof, or
+	// else the reason why not, as storage_error.
+	Value string
+	Next  string
+	Proof *Form
+}
+
 // Page is what is shown.
 type Page struct {
 	ID        string
 	Reference string // under which the log has the reason
 	Fields    []Field
+	Exchange  *Exchange
+	Window    *Form  // opens a window of its own
+	Back      string // where the platform wants the person back
+	// TellOrigin has forms say to this site that they are of its own page, to
+	// browsers too that know no Sec-Fetch-Site. Not where the URL holds a secret.
+	TellOrigin bool
 }
 
 // Renderer writes pages. It does not change.
@@ -54,7 +85,21 @@ type Renderer struct {
 	tmpl  *template.Template
 	texts Texts
 	style template.CSS
-	csp   string
+	// storage is the script for an Exchange.
+	storage template.JS
+	// csp is the policy of all pages; pages that post somewhere, or run the
+	// script, have more in it.
+	csp, storageCSP string
+}
+
+// FrameScript returns the script with which a page of the app has its frame
+// resized (message lti.frameResize).
+func FrameScript() []byte {
+	script, err := files.ReadFile("frame.js")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return script
 }
 
 // New makes a Renderer. It fails only if the embedded files are broken.
@@ -64,9 +109,13 @@ func New() (*Renderer, error) {
 		return nil, err
 	}
 	r := &Renderer{style: template.CSS(style)} //nolint:gosec // our own file
-	sum := sha256.Sum256(style)
-	r.csp = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; base-uri 'none'; form-action 'none'"
+	script, err := files.ReadFile("storage.js")
+	if err != nil {
+		return nil, err
+	}
+	r.storage = template.JS(script) //nolint:gosec // our own file
+	r.csp = "default-src 'none'; style-src " + sourceHash(style) + "; base-uri 'none'"
+	r.storageCSP = "script-src " + sourceHash(script)
 	if r.tmpl, err = template.ParseFS(files, "page.html"); err != nil {
 		return nil, err
 	}
@@ -103,19 +152,36 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 	err := r.tmpl.ExecuteTemplate(&buf, "page.html", struct {
 		Text
 		Page
-		Style template.CSS
-		Words map[string]string
-	}{text, p, r.style, r.texts.Words})
+		Style   template.CSS
+		Storage template.JS
+		Words   map[string]string
+	}{text, p, r.style, r.storage, r.texts.Words})
 	if err != nil {
 		return fmt.Errorf("rendering page %s: %w", p.ID, err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", r.csp)
+	policy := r.csp
+	if p.Window == nil && p.Exchange == nil {
+		policy += "; form-action 'none'"
+	} // else the form ends at the platform, or wherever that signs people in
+	if p.Exchange != nil {
+		policy += "; " + r.storageCSP
+	}
+	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
+	if p.TellOrigin {
+		h.Set("Referrer-Policy", "same-origin")
+	}
 	w.WriteHeader(status)
 	_, err = w.Write(buf.Bytes())
 	return err
+}
+
+// sourceHash is how a content security policy names an inline style or script.
+func sourceHash(text []byte) string {
+	sum := sha256.Sum256(text)
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }

@@ -53,7 +53,7 @@ var fallsBack = []lti.Code{
 }
 
 // Pages that are not named after a code.
-var otherPages = []string{"index", "signed_out", "failed", "platform_login_required", "platform_launch_expired"}
+var otherPages = []string{"index", "signed_out", "failed", "platform_login_required", "platform_login_required_frame", "platform_launch_expired", "new_window", "cookies_off"}
 
 func TestEveryCodeHasAPageOrFallsBack(t *testing.T) {
 	r := newRenderer(t)
@@ -169,6 +169,50 @@ func TestPageSecurityHeaders(t *testing.T) {
 	}
 }
 
+// Pages that post somewhere say so, and one script may run where it has to.
+func TestPageForms(t *testing.T) {
+	r := newRenderer(t)
+	const evil = `"><script>alert(1)</script>`
+	form := &Form{Action: "/lti/login", Values: []Value{{"ticket", evil}}}
+	script := func(body string) string {
+		_, rest, _ := strings.Cut(body, "<script>")
+		script, _, _ := strings.Cut(rest, "</script>")
+		return script
+	}
+	res, body := render(t, r, Page{ID: "new_window", Window: form})
+	if policy := res.Header.Get("Content-Security-Policy"); strings.Contains(policy, "form-action") || strings.Contains(policy, "script-src") {
+		t.Errorf("a form that ends at the platform, under the policy %s", policy)
+	}
+	if !strings.Contains(body, `<form method="post" action="/lti/login" target="_blank">`) || strings.Contains(body, "<script>") ||
+		!strings.Contains(body, "<button>"+r.Word("open_window")) || !strings.Contains(body, `name="ticket" value="&#34;&gt;&lt;script&gt;`) {
+		t.Errorf("the form is\n%s", body)
+	}
+	res, body = render(t, r, Page{ID: "storage_failed", Window: form, Reference: "r", TellOrigin: true, Exchange: &Exchange{
+		Origin: "https://lms.example", Frame: evil, Key: evil, Value: evil, Next: evil,
+		Proof: &Form{Action: "/lti/launch", Values: []Value{{"state", evil}}},
+	}})
+	policy := res.Header.Get("Content-Security-Policy")
+	if want := "script-src " + sourceHash([]byte(script(body))); !strings.HasPrefix(policy, "default-src 'none'; ") || !strings.HasSuffix(policy, "; "+want) {
+		t.Errorf("the policy is %s, expected %s in it", policy, want)
+	}
+	if strings.Count(body, "<script") != 1 || strings.Contains(body, "alert(1)</") {
+		t.Errorf("something is not escaped in\n%s", body)
+	}
+	if got := res.Header.Get("Referrer-Policy"); got != "same-origin" {
+		t.Errorf("Referrer-Policy is %s", got)
+	}
+	if len(FrameScript()) == 0 {
+		t.Error("no script for frames")
+	}
+	_, body = render(t, r, Page{ID: "failed", Back: "https://lms.example/back?a=1&b=<x>"})
+	if !strings.Contains(body, `<a href="https://lms.example/back?a=1&amp;b=%3cx%3e">`+r.Word("back")) {
+		t.Errorf("the way back is\n%s", body)
+	}
+	if _, body = render(t, r, Page{ID: "failed", Back: "javascript:alert(1)"}); strings.Contains(body, "javascript:") {
+		t.Error("a script is a way back")
+	}
+}
+
 func TestPageEscapes(t *testing.T) {
 	r := newRenderer(t)
 	const evil = `"><img src=x onerror=alert(1)><script>alert(1)</script>&amp;'`
@@ -266,7 +310,7 @@ func TestStyleContrast(t *testing.T) {
 			front, back string
 			least       float64
 		}{
-			{"ink", "paper", 4.5}, {"ink", "ground", 4.5}, {"soft", "paper", 4.5}, {"mark", "paper", 3},
+			{"ink", "paper", 4.5}, {"ink", "ground", 4.5}, {"soft", "paper", 4.5}, {"mark", "paper", 4.5}, {"paper", "mark", 4.5},
 		} {
 			a, okA := colours[pair.front]
 			b, okB := colours[pair.back]

@@ -6,19 +6,24 @@
 // look-up. When a session was last used is written to the store now and then,
 // away from the request.
 //
-// The sessions that one person opens in one browser form a family. A launch of
-// somebody else in that browser, or a logout, ends the family at once.
+// The sessions that one person opens in one browser form a family, of which the
+// browser knows the newest by its cookie; the others are found through it. A
+// launch of somebody else in that browser, or a logout, ends the family at once.
 package session
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +36,14 @@ const (
 	// minute in which the id was made, so that store keys follow the clock and
 	// an ordered store writes where it has just written.
 	secretSize = 32
-	idSize     = 4 + secretSize
+	// tagSize is the part of an id that tells whether it was made for a person,
+	// long after the session is gone.
+	tagSize = 8
+	idSize  = 4 + secretSize + tagSize
+
+	// maxMembers bounds a family. Who opens more has the oldest forgotten: it is
+	// found by its own id alone.
+	maxMembers = 32
 
 	// maxCached bounds the sessions held in memory, and with them its use: some
 	// 3 KiB each.
@@ -39,6 +51,9 @@ const (
 
 	// touchQueue bounds the writes of last use that may be waiting.
 	touchQueue = 1024
+
+	// wordLifetime is how long a launch may take that others have left word for.
+	wordLifetime = 20 * time.Minute
 
 	// closeWriters is how many writes Close has under way at once.
 	closeWriters = 512
@@ -63,6 +78,7 @@ type Session struct {
 
 	key     string
 	person  string
+	launch  Launch
 	created time.Time
 	data    []byte
 	family  *family
@@ -77,6 +93,35 @@ type Session struct {
 // Person returns the key of the person whose session it is.
 func (s *Session) Person() string { return s.person }
 
+// Launch returns the launch that made the session.
+func (s *Session) Launch() Launch { return s.launch }
+
+// Launch is what tells the sessions of a family apart: the launch that made each
+// of them.
+type Launch struct {
+	ID    string `json:"i"`
+	Path  string `json:"p"` // of the page that it opened, decoded
+	Query string `json:"q,omitempty"`
+}
+
+// Member is a session of a family.
+type Member struct {
+	Launch
+	Key string `json:"k"` // in the store
+}
+
+// Members returns the sessions of the family of s, oldest first; s is one of
+// them. Some may have ended. Callers must not change the slice.
+func (s *Session) Members() []Member {
+	if list := s.family.members.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// Is reports whether the member is this session.
+func (s *Session) Is(m *Member) bool { return s.key == m.Key }
+
 // Ended reports whether the session has been ended before its time.
 func (s *Session) Ended() bool { return s.family.over() }
 
@@ -85,6 +130,8 @@ type family struct {
 	id    string
 	ended chan struct{} // closed when the family ends
 	refs  int           // cached sessions and watchers; guarded by Manager.mu
+
+	members atomic.Pointer[[]Member]
 }
 
 func (f *family) over() bool {
@@ -100,6 +147,7 @@ func (f *family) over() bool {
 type record struct {
 	Family  string          `json:"f"`
 	Person  string          `json:"p"`
+	Launch  Launch          `json:"l"`
 	Created int64           `json:"c"` // Unix milliseconds
 	Used    int64           `json:"u"` // Unix milliseconds
 	Data    json.RawMessage `json:"d"`
@@ -116,6 +164,8 @@ type Manager struct {
 	sessions map[[sha256.Size]byte]*Session
 	families map[string]*family
 	ends     atomic.Uint64 // families ended so far; changes under mu
+
+	people [64]sync.Mutex // by a hash of the person
 
 	touches chan *Session
 	stop    context.CancelFunc
@@ -181,39 +231,209 @@ func (m *Manager) Close() error {
 	return nil
 }
 
-// Create makes a session of person at site, with data as its content. Where
-// previous, a session of the same browser, is the same person's, it lives on;
-// somebody else's ends, with all its family. It returns the id for the browser.
-func (m *Manager) Create(ctx context.Context, site, person string, data []byte, previous *Session, lim Limits) (string, error) {
+// New says whose session is to be made.
+type New struct {
+	Site   string
+	Person string
+	Launch Launch
+	Data   []byte // its content
+
+	// Previous is a session of the same browser, if there is one. If it is the
+	// same person's, the new one joins its family.
+	Previous *Session
+	// Login is a secret that only this browser and this launch have, and Others
+	// are those of its other launches that are under way. Launches that begin at
+	// once, as of a page with several frames, become one family by them.
+	Login  string
+	Others []string
+}
+
+// Create makes a session and returns the id for the browser.
+func (m *Manager) Create(ctx context.Context, n New, lim Limits) (string, error) {
 	var raw [idSize]byte
 	now := m.now()
 	binary.BigEndian.PutUint32(raw[:4], uint32(now.Unix()/60)) //nolint:gosec // fits until the year 10136
-	_, _ = rand.Read(raw[4:])                                  // never fails
-	fam := rand.Text()
-	if previous != nil {
-		if previous.person == person && !previous.Ended() {
-			fam = previous.family.id
-		} else if err := m.End(ctx, previous, lim); err != nil {
-			return "", err
-		}
-	}
-	s := &Session{person: person, created: now, data: data, family: &family{id: fam}}
-	s.key = storeKey(raw[:4], hash(site, raw[:]))
+	_, _ = rand.Read(raw[4 : 4+secretSize])                    // never fails
+	copy(raw[4+secretSize:], tag(n.Site, n.Person, raw[:4+secretSize]))
+	s := &Session{person: n.Person, launch: n.Launch, created: now, data: n.Data}
+	s.key = storeKey(raw[:4], hash(n.Site, raw[:]))
 	s.lastUsed.Store(now.UnixMilli())
 	s.limit(lim)
-	if err := m.save(ctx, s); err != nil {
+
+	// Launches of one person find to each other one by one. (On several nodes,
+	// two at the same instant may become two families.)
+	lock := &m.people[hashOf(n.Site, n.Person)[0]%byte(len(m.people))]
+	lock.Lock()
+	defer lock.Unlock()
+	found, err := m.findFamily(ctx, &n)
+	if err != nil {
+		return "", err
+	}
+	s.family = &family{id: found}
+	// Both at once, which a store on a disk writes in one go.
+	var (
+		wg     sync.WaitGroup
+		joined error
+	)
+	wg.Go(func() { joined = m.join(ctx, found, Member{Launch: n.Launch, Key: s.key}, lim) })
+	err = m.save(ctx, s)
+	wg.Wait()
+	if err = errors.Join(err, joined); err != nil {
 		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(raw[:]), nil
 }
 
-// Find returns the session with that id at site and notes that it was used.
-func (m *Manager) Find(ctx context.Context, site, id string, lim Limits) (*Session, error) {
-	var raw [idSize]byte
-	if len(id) != base64.RawURLEncoding.EncodedLen(idSize) {
+// findFamily returns the family that a new session joins: that of the previous
+// one; else that of a launch which was under way at the same time: either it has
+// seen our secret and left word under it, or we have seen its; else a new one.
+// Of any two launches in one browser, at least one sees the other's secret or
+// session.
+func (m *Manager) findFamily(ctx context.Context, n *New) (string, error) {
+	if p := n.Previous; p != nil && p.person == n.Person && !p.Ended() {
+		return p.family.id, nil
+	}
+	own := rand.Text()
+	if n.Login != "" {
+		own = familyOf(n, n.Login)
+	}
+	found, err := m.livingFamily(ctx, n, append([]string{n.Login}, n.Others...))
+	if err != nil {
+		return "", err
+	}
+	if found == "" {
+		if found = own; n.Login != "" {
+			if ended, err := m.ended(ctx, own); err != nil {
+				return "", err
+			} else if ended {
+				found = rand.Text()
+			}
+		}
+	}
+	// Leave word for those who have not seen us.
+	for _, secret := range append([]string{n.Login}, n.Others...) {
+		id := familyOf(n, secret)
+		if secret == "" || id == found {
+			continue
+		}
+		if err := m.store.Put(ctx, wordKey(id), []byte(found), wordLifetime); err != nil {
+			return "", fmt.Errorf("joining family: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// livingFamily returns the first family that one of the secrets leads to, or
+// nothing.
+func (m *Manager) livingFamily(ctx context.Context, n *New, secrets []string) (string, error) {
+	for _, secret := range secrets {
+		if secret == "" {
+			continue
+		}
+		id := familyOf(n, secret)
+		word, err := m.store.Get(ctx, wordKey(id))
+		switch {
+		case err == nil:
+			id = string(word)
+		case !errors.Is(err, store.ErrNotFound):
+			return "", fmt.Errorf("finding family: %w", err)
+		}
+		switch _, err := m.store.Get(ctx, familyKey(id)); {
+		case errors.Is(err, store.ErrNotFound):
+			continue
+		case err != nil:
+			return "", fmt.Errorf("finding family: %w", err)
+		}
+		if ended, err := m.ended(ctx, id); err != nil || !ended {
+			return id, err
+		}
+	}
+	return "", nil
+}
+
+// ended reports whether a family has been ended.
+func (m *Manager) ended(ctx context.Context, family string) (bool, error) {
+	switch _, err := m.store.Get(ctx, endKey(family)); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, store.ErrNotFound):
+		return false, nil
+	default:
+		return false, fmt.Errorf("finding family: %w", err)
+	}
+}
+
+// familyOf names the family that the launch with a secret founds.
+func familyOf(n *New, secret string) string {
+	sum := hashOf("family", n.Site, n.Person, secret)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// join enters a session into its family.
+func (m *Manager) join(ctx context.Context, familyID string, member Member, lim Limits) error {
+	key := familyKey(familyID)
+	for {
+		old, err := m.store.Get(ctx, key)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			old = nil
+		case err != nil:
+			return fmt.Errorf("joining family: %w", err)
+		}
+		var list []Member
+		if old != nil {
+			if err := json.Unmarshal(old, &list); err != nil {
+				return fmt.Errorf("reading family: %w", err)
+			}
+		}
+		list = append(list, member)
+		list = list[max(0, len(list)-maxMembers):]
+		val, err := json.Marshal(list)
+		if err != nil {
+			return fmt.Errorf("writing family: %w", err)
+		}
+		// The newest member is the last to reach its limits.
+		var done bool
+		if old == nil {
+			done, err = m.store.PutIfAbsent(ctx, key, val, lim.Max)
+		} else {
+			done, err = m.store.Swap(ctx, key, old, val, lim.Max)
+		}
+		if err != nil {
+			return fmt.Errorf("joining family: %w", err)
+		}
+		if done {
+			m.mu.Lock()
+			if fam := m.families[familyID]; fam != nil {
+				fam.members.Store(&list)
+			}
+			m.mu.Unlock()
+			return nil
+		}
+	}
+}
+
+// Member returns a session of a family that Members named, and notes that it was
+// used.
+func (m *Manager) Member(ctx context.Context, member *Member, lim Limits) (*Session, error) {
+	sum, ok := sumOf(member.Key)
+	if !ok {
 		return nil, ErrNotFound
 	}
-	if n, err := base64.RawURLEncoding.Strict().Decode(raw[:], []byte(id)); err != nil || n != idSize {
+	return m.find(ctx, sum, member.Key, lim)
+}
+
+// IsOf reports whether an id was made for the person at the site, even if its
+// session is long gone.
+func IsOf(site, id, person string) bool {
+	raw, ok := decodeID(id)
+	return ok && subtle.ConstantTimeCompare(raw[4+secretSize:], tag(site, person, raw[:4+secretSize])) == 1
+}
+
+// Find returns the session with that id at site and notes that it was used.
+func (m *Manager) Find(ctx context.Context, site, id string, lim Limits) (*Session, error) {
+	raw, ok := decodeID(id)
+	if !ok {
 		return nil, ErrNotFound
 	}
 	sum := hash(site, raw[:])
@@ -221,11 +441,27 @@ func (m *Manager) Find(ctx context.Context, site, id string, lim Limits) (*Sessi
 	s := m.sessions[sum]
 	m.mu.RUnlock()
 	if s == nil {
+		return m.find(ctx, sum, storeKey(raw[:4], sum), lim)
+	}
+	return m.use(s, sum, lim)
+}
+
+// find returns a session by its key in the store.
+func (m *Manager) find(ctx context.Context, sum [sha256.Size]byte, key string, lim Limits) (*Session, error) {
+	m.mu.RLock()
+	s := m.sessions[sum]
+	m.mu.RUnlock()
+	if s == nil {
 		var err error
-		if s, err = m.load(ctx, sum, storeKey(raw[:4], sum), lim); err != nil {
+		if s, err = m.load(ctx, sum, key, lim); err != nil {
 			return nil, err
 		}
 	}
+	return m.use(s, sum, lim)
+}
+
+// use notes the use of a session that has not come to its end.
+func (m *Manager) use(s *Session, sum [sha256.Size]byte, lim Limits) (*Session, error) {
 	now := m.now()
 	if s.family.over() || !now.Before(s.end(lim)) {
 		m.forget(sum)
@@ -290,7 +526,7 @@ func (m *Manager) write(ctx context.Context) {
 func (m *Manager) save(ctx context.Context, s *Session) error {
 	used := s.lastUsed.Load()
 	val, err := json.Marshal(record{
-		Family: s.family.id, Person: s.person, Created: s.created.UnixMilli(), Used: used, Data: s.data,
+		Family: s.family.id, Person: s.person, Launch: s.launch, Created: s.created.UnixMilli(), Used: used, Data: s.data,
 	})
 	if err != nil {
 		return fmt.Errorf("writing session: %w", err)
@@ -319,7 +555,7 @@ func (m *Manager) load(ctx context.Context, sum [sha256.Size]byte, key string, l
 	if err := json.Unmarshal(val, &rec); err != nil {
 		return nil, fmt.Errorf("reading session: %w", err)
 	}
-	s := &Session{key: key, person: rec.Person, created: time.UnixMilli(rec.Created), data: rec.Data}
+	s := &Session{key: key, person: rec.Person, launch: rec.Launch, created: time.UnixMilli(rec.Created), data: rec.Data}
 	s.lastUsed.Store(rec.Used)
 	s.written.Store(rec.Used)
 	s.limit(lim)
@@ -330,20 +566,44 @@ func (m *Manager) load(ctx context.Context, sum [sha256.Size]byte, key string, l
 		// If a family ends between the answer and the entry below, End has not
 		// found it in memory; the count of ends then tells.
 		ends := m.ends.Load()
-		switch _, err := m.store.Get(ctx, endKey(rec.Family)); {
-		case err == nil:
+		switch ended, err := m.ended(ctx, rec.Family); {
+		case err != nil:
+			return nil, err
+		case ended:
 			return nil, ErrNotFound
-		case !errors.Is(err, store.ErrNotFound):
-			return nil, fmt.Errorf("loading session: %w", err)
 		}
-		if kept, ok := m.keep(sum, s, rec.Family, ends); ok {
+		members, err := m.members(ctx, s, rec.Family)
+		if err != nil {
+			return nil, err
+		}
+		if kept, ok := m.keep(sum, s, rec.Family, members, ends); ok {
 			return kept, nil
 		}
 	}
 }
 
+// members reads the family that s is of.
+func (m *Manager) members(ctx context.Context, s *Session, familyID string) ([]Member, error) {
+	list := []Member{{Launch: s.launch, Key: s.key}}
+	val, err := m.store.Get(ctx, familyKey(familyID))
+	if errors.Is(err, store.ErrNotFound) {
+		return list, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading family: %w", err)
+	}
+	var stored []Member
+	if err := json.Unmarshal(val, &stored); err != nil {
+		return nil, fmt.Errorf("reading family: %w", err)
+	}
+	if slices.ContainsFunc(stored, func(o Member) bool { return o.Key == s.key }) {
+		return stored, nil
+	}
+	return append(stored, list...), nil // it was one too many
+}
+
 // keep enters a loaded session, unless a family has ended since ends was read.
-func (m *Manager) keep(sum [sha256.Size]byte, s *Session, familyID string, ends uint64) (*Session, bool) {
+func (m *Manager) keep(sum [sha256.Size]byte, s *Session, familyID string, members []Member, ends uint64) (*Session, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ends.Load() != ends {
@@ -359,6 +619,12 @@ func (m *Manager) keep(sum [sha256.Size]byte, s *Session, familyID string, ends 
 	}
 	fam.refs++
 	s.family = fam
+	// What was read may be older than what is known, but not shorter, unless one
+	// was too many: this process hears of its own launches at once, and a launch
+	// that another node made comes with an id that is not in memory.
+	if known := fam.members.Load(); known == nil || len(*known) <= len(members) {
+		fam.members.Store(&members)
+	}
 	if len(m.sessions) >= maxCached {
 		m.evict()
 	}
@@ -434,8 +700,10 @@ func (m *Manager) End(ctx context.Context, s *Session, lim Limits) error {
 		close(fam.ended)
 	}
 	m.mu.Unlock()
-	if err := m.store.Delete(ctx, s.key); err != nil {
-		return fmt.Errorf("ending session: %w", err)
+	for _, key := range []string{s.key, familyKey(s.family.id)} {
+		if err := m.store.Delete(ctx, key); err != nil {
+			return fmt.Errorf("ending session: %w", err)
+		}
 	}
 	return nil
 }
@@ -488,8 +756,45 @@ func hash(site string, raw []byte) [sha256.Size]byte {
 	return sha256.Sum256(buf)
 }
 
-func storeKey(minute []byte, sum [sha256.Size]byte) string {
-	return "sess:" + string(minute) + string(sum[:])
+// hashOf hashes texts so that no two lists of them are the same.
+func hashOf(texts ...string) [sha256.Size]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%q", texts))
 }
 
-func endKey(family string) string { return "ended:" + family }
+// tag is what an id says of the person it was made for, to those who know both.
+func tag(site, person string, random []byte) []byte {
+	sum := hashOf("person", site, person, string(random))
+	return sum[:tagSize]
+}
+
+// decodeID reads an id.
+func decodeID(id string) (raw [idSize]byte, ok bool) {
+	if len(id) != base64.RawURLEncoding.EncodedLen(idSize) {
+		return raw, false
+	}
+	n, err := base64.RawURLEncoding.Strict().Decode(raw[:], []byte(id))
+	return raw, err == nil && n == idSize
+}
+
+const sessionPrefix = "sess:"
+
+// keyText writes bytes as text, for keys stand in the JSON of families too, and
+// keeps their order.
+var keyText = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+func storeKey(minute []byte, sum [sha256.Size]byte) string {
+	return sessionPrefix + keyText.EncodeToString(append(slices.Clone(minute), sum[:]...))
+}
+
+// sumOf undoes storeKey.
+func sumOf(key string) (sum [sha256.Size]byte, ok bool) {
+	raw, err := keyText.DecodeString(strings.TrimPrefix(key, sessionPrefix))
+	if err != nil || len(raw) != 4+sha256.Size {
+		return sum, false
+	}
+	return [sha256.Size]byte(raw[4:]), true
+}
+
+func endKey(family string) string    { return "ended:" + family }
+func familyKey(family string) string { return "family:" + family }
+func wordKey(family string) string   { return "word:" + family }

@@ -100,13 +100,24 @@ func newManager(tb testing.TB, st store.Store) *Manager {
 	return m
 }
 
+// create makes a session as a launch does: in the family of the previous one if
+// that is the same person's, else that one ends.
 func create(tb testing.TB, m *Manager, person string, previous *Session) string {
 	tb.Helper()
-	id, err := m.Create(tb.Context(), site, person, []byte(`{"of":"`+person+`"}`), previous, limits)
+	id, err := tryCreate(tb.Context(), m, person, `{"of":"`+person+`"}`, previous)
 	if err != nil {
 		tb.Fatalf("Create: %v", err)
 	}
 	return id
+}
+
+func tryCreate(ctx context.Context, m *Manager, person, data string, previous *Session) (string, error) {
+	if previous != nil && previous.Person() != person {
+		if err := m.End(ctx, previous, limits); err != nil {
+			return "", err
+		}
+	}
+	return m.Create(ctx, New{Site: site, Person: person, Previous: previous, Launch: Launch{ID: rand.Text(), Path: "/"}, Data: []byte(data)}, limits)
 }
 
 func find(tb testing.TB, m *Manager, id string) *Session {
@@ -173,10 +184,10 @@ func TestIDs(t *testing.T) {
 	for range 1000 {
 		id := create(t, m, ann, nil)
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(id)
-		if err != nil || len(raw) != 4+32 {
+		if err != nil || len(raw) != 4+32+8 {
 			t.Fatalf("id %q: %d bytes, %v", id, len(raw), err)
 		}
-		secret := string(raw[4:])
+		secret := string(raw[4 : 4+32])
 		if seen[secret] {
 			t.Fatal("the same id twice")
 		}
@@ -613,7 +624,7 @@ func TestConcurrentUse(t *testing.T) {
 					}
 				}
 				if n%5 == 0 || err != nil {
-					if id, err = m.Create(context.Background(), site, person, []byte("1"), s, limits); err != nil {
+					if id, err = tryCreate(context.Background(), m, person, "1", s); err != nil {
 						t.Errorf("Create: %v", err)
 					}
 				}
@@ -819,10 +830,10 @@ func TestStoreFailures(t *testing.T) {
 	if !alive(t, m, loaded) {
 		t.Error("a session in memory needs the store")
 	}
-	if id, err := m.Create(t.Context(), site, ann, nil, nil, limits); !errors.Is(err, broken) || id != "" {
+	if id, err := tryCreate(t.Context(), m, ann, "1", nil); !errors.Is(err, broken) || id != "" {
 		t.Errorf("Create: %q, %v", id, err)
 	}
-	if id, err := m.Create(t.Context(), site, bob, nil, s, limits); !errors.Is(err, broken) || id != "" {
+	if id, err := tryCreate(t.Context(), m, bob, "1", s); !errors.Is(err, broken) || id != "" {
 		t.Errorf("Create of another person: %q, %v", id, err)
 	}
 	if err := m.End(t.Context(), s, limits); !errors.Is(err, broken) {
@@ -866,7 +877,7 @@ func TestEndMarkUnreadable(t *testing.T) {
 func TestUnreadableRecords(t *testing.T) {
 	st := newSpy(t)
 	m := newManager(t, st)
-	id, err := m.Create(t.Context(), site, ann, []byte(`"undecodable"`), nil, limits)
+	id, err := tryCreate(t.Context(), m, ann, `"undecodable"`, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

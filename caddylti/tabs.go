@@ -1,0 +1,173 @@
+package caddylti
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caddy-lti/lti/internal/session"
+	"github.com/caddy-lti/lti/lti"
+)
+
+// One person may have several launches open in one browser: two tabs, two
+// courses, two activities of one course. The cookie names the newest; which one
+// a request belongs to is told by
+//
+//  1. an explicit launch id: lti_launch_id in the query, of the request or of the
+//     page that it comes from, or the header X-LTI-Launch-Id that a script of the
+//     page sends;
+//  2. the path: the launch whose page is asked for, or the one whose folder the
+//     path is in;
+//  3. the path of the page that the request comes from (Referer), in the same
+//     way;
+//
+// and else it is the newest of those that fit equally well.
+
+const (
+	launchHeader = "X-Lti-Launch-Id"
+	launchParam  = "lti_launch_id"
+)
+
+// place is what of a request tells which launch it belongs to.
+type place struct {
+	launch string // the explicit id
+	header string // the same in a header, which may also be somebody's attempt
+	path   string // decoded
+	query  string
+	from   string // the page it comes from, if that is of this site
+	fromQ  string
+}
+
+func placeOf(r *http.Request) place {
+	at := place{path: classifyRequest(r).path, query: r.URL.RawQuery}
+	at.launch = explicitLaunch(at.query)
+	if vals := r.Header[launchHeader]; len(vals) == 1 {
+		at.header = vals[0]
+	}
+	if from := r.Header["Referer"]; len(from) > 0 {
+		if u, err := url.Parse(from[0]); err == nil && strings.EqualFold(u.Host, r.Host) {
+			at.from, at.fromQ = u.Path, u.RawQuery
+			if at.launch == "" {
+				at.launch = explicitLaunch(at.fromQ)
+			}
+		}
+	}
+	return at
+}
+
+func explicitLaunch(query string) string {
+	if !strings.Contains(query, launchParam) {
+		return ""
+	}
+	vals, err := url.ParseQuery(query)
+	if err != nil {
+		return ""
+	}
+	return vals.Get(launchParam)
+}
+
+// belongs returns the session of the launch that the request belongs to: s, or
+// another one of its family. An explicit id of a launch that is not there, or no
+// longer, is session.ErrNotFound.
+func (h *Handler) belongs(r *http.Request, m *session.Manager, s *session.Session) (*session.Session, error) {
+	members := s.Members()
+	if len(members) < 2 && !strings.Contains(r.URL.RawQuery, launchParam) {
+		return s, nil
+	}
+	at := placeOf(r)
+	for i := range members {
+		if members[i].ID == at.launch || (at.launch == "" && members[i].ID == at.header) {
+			return h.member(r, m, s, &members[i])
+		}
+	}
+	if at.launch != "" {
+		return nil, session.ErrNotFound
+	}
+	var fit []int
+	for i := range members {
+		fit = append(fit, i)
+	}
+	for len(fit) > 0 {
+		i := choose(members, fit, at, s)
+		found, err := h.member(r, m, s, &members[i])
+		if !errors.Is(err, session.ErrNotFound) {
+			return found, err
+		}
+		fit = slices.DeleteFunc(fit, func(j int) bool { return j == i }) // it has ended
+	}
+	return s, nil
+}
+
+func (h *Handler) member(r *http.Request, m *session.Manager, s *session.Session, member *session.Member) (*session.Session, error) {
+	if s.Is(member) {
+		return s, nil
+	}
+	found, err := m.Member(r.Context(), member, h.limits)
+	if err != nil && !errors.Is(err, session.ErrNotFound) {
+		return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+	}
+	return found, err
+}
+
+// choose returns which of the members in fit the place belongs to. own is the
+// session of the cookie: it wins where there is nothing to tell members apart.
+func choose(members []session.Member, fit []int, at place, own *session.Session) int {
+	fit = best(members, fit, at.path, at.query)
+	if len(fit) > 1 && at.from != "" {
+		fit = best(members, fit, at.from, at.fromQ)
+	}
+	for _, i := range fit {
+		if own.Is(&members[i]) {
+			return i
+		}
+	}
+	return fit[len(fit)-1]
+}
+
+// best returns those of the members in fit whose page suits path and query best.
+func best(members []session.Member, fit []int, path, query string) []int {
+	var found []int
+	top := -1
+	for _, i := range fit {
+		switch score := suits(&members[i].Launch, path, query); {
+		case score > top:
+			top, found = score, []int{i}
+		case score == top:
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// suits says how well path and query suit the page of a launch: the page itself,
+// the more so with what its query asks for; else how deep the folder is that
+// both are in.
+func suits(l *session.Launch, path, query string) int {
+	const samePath, sameQuery, most = 1 << 20, 1 << 16, 1 << 15
+	if l.Path == path {
+		switch l.Query {
+		case query:
+			return samePath + sameQuery + most
+		case "":
+			return samePath + sameQuery
+		}
+		asked := strings.Split(query, "&")
+		pairs := strings.Split(l.Query, "&")
+		for _, pair := range pairs {
+			if !slices.Contains(asked, pair) {
+				return samePath
+			}
+		}
+		return samePath + sameQuery + min(len(pairs), most-1)
+	}
+	if l.Path != "/" && strings.HasPrefix(path, strings.TrimSuffix(l.Path, "/")+"/") {
+		return min(len(l.Path), samePath-1)
+	}
+	folder := l.Path[:strings.LastIndexByte(l.Path, '/')+1]
+	if len(folder) > 1 && strings.HasPrefix(path, folder) {
+		return min(len(folder)-1, samePath-1)
+	}
+	return 0
+}
