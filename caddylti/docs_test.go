@@ -622,8 +622,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth"} {
+	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}}
+	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}
