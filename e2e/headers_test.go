@@ -957,7 +957,7 @@ func TestCacheControl(t *testing.T) {
 // is their affair.
 func TestRequestAndAnswerAreTheApps(t *testing.T) {
 	a := newApp(t)
-	tool := startTool(t, "\t\tpublic /public/*", a.proxy())
+	tool := startTool(t, "\t\tpublic /public/*\n\t\tframe off\n\t\tapp_cookies off", a.proxy())
 	b := newBrowser(t)
 	tool.mustLaunch(b, nil)
 	for _, path := range []string{"/page", "/public/page"} {
