@@ -65,6 +65,7 @@ func setGoldenEnv(t *testing.T) {
 	t.Helper()
 	t.Setenv("CADDYLTI_TEST_HOST", "lms.example.edu")
 	t.Setenv("CADDYLTI_TEST_CLIENT", "tool")
+	t.Setenv("CADDYLTI_TEST_KEY", "0123456789abcdefghijkl")
 	t.Setenv("CADDYLTI_TEST_DEPLOYMENT", "1")
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/jwkset"
 	"github.com/caddy-lti/lti/internal/keyring"
+	"github.com/caddy-lti/lti/internal/outbox"
+	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/internal/session"
 	"github.com/caddy-lti/lti/store"
 )
@@ -46,6 +49,7 @@ type App struct {
 	provider StoreProvider
 	storage  keyring.Storage
 	client   *httpx.Client
+	services *service.Client
 	logger   *zap.Logger
 
 	mu       sync.Mutex
@@ -76,16 +80,57 @@ type ready struct {
 	ring *keyring.Ring
 }
 
+// stopTimeout is how long scores that are under way may take at the end.
+const stopTimeout = 5 * time.Second
+
 // backend is an open store and what lives in it.
 type backend struct {
 	store    store.Store
 	sessions *session.Manager
 	book     *cookieBook
+	outbox   *outbox.Outbox
+
+	making sync.Mutex // of line items, one at a time
+
+	mu   sync.Mutex
+	apps []*App // that can deliver scores; the last one does
+}
+
+// deliverBy has an app deliver scores. The one before goes on if this one ends
+// first, as one whose configuration fails to start does.
+func (b *backend) deliverBy(a *App) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.apps = append(b.apps, a)
+	b.outbox.SetSender(a.send)
+}
+
+// noLongerBy undoes deliverBy.
+func (b *backend) noLongerBy(a *App) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.Index(b.apps, a)
+	if i < 0 {
+		return
+	}
+	b.apps = slices.Delete(b.apps, i, i+1)
+	if len(b.apps) == 0 {
+		b.outbox.SetSender(nil)
+	} else {
+		b.outbox.SetSender(b.apps[len(b.apps)-1].send)
+	}
 }
 
 // Destruct implements caddy.Destructor.
 func (b *backend) Destruct() error {
-	return errors.Join(b.sessions.Close(), b.book.close(), b.store.Close())
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	// What is being sent when the time is up is sent once more after a restart.
+	sent := b.outbox.Close(ctx)
+	if errors.Is(sent, context.DeadlineExceeded) {
+		sent = nil
+	}
+	return errors.Join(sent, b.sessions.Close(), b.book.close(), b.store.Close())
 }
 
 // CaddyModule returns the Caddy module information.
@@ -118,6 +163,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	a.client = httpx.New(cfg)
+	a.services = service.New(service.Config{HTTP: a.client, Sign: a.sign})
 	a.launches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",
 		Help: "Launches accepted, by platform and by what bound them to the browser: a cookie, the platform's storage, or a window that one click opened.",
@@ -148,8 +194,13 @@ func (a *App) Start() error {
 	if len(a.used()) == 0 {
 		return nil // configured but not used: leave the disk alone
 	}
-	_, err := a.open()
-	return err
+	ready, err := a.open()
+	if err != nil {
+		return err
+	}
+	// From now on this configuration delivers, with what it knows of platforms.
+	ready.deliverBy(a)
+	return nil
 }
 
 // Stop does nothing: requests may still be under way, and need the store.
@@ -159,6 +210,12 @@ func (a *App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.backend != nil {
+		a.backend.noLongerBy(a)
+	}
+	if a.services != nil {
+		a.services.Close()
+	}
 	if a.client != nil {
 		a.client.CloseIdle()
 	}
@@ -206,7 +263,24 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	}
 	logger := a.logger.Named("sessions")
 	warn := func(msg string, err error) { logger.Error(msg, zap.Error(err)) }
-	return &backend{store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st)}, nil
+	scores := a.logger.Named("scores")
+	return &backend{
+		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st),
+		outbox: outbox.Open(st, outbox.Config{
+			// Both stores belong to this process alone.
+			Alone: true,
+			Warn:  func(msg string, err error) { scores.Error(msg, zap.Error(err)) },
+		}),
+	}, nil
+}
+
+// sign returns claims as a JWS of the tool's current key.
+func (a *App) sign(claims []byte) (string, error) {
+	ready, err := a.open()
+	if err != nil {
+		return "", err
+	}
+	return ready.ring.Sign(json.RawMessage(claims))
 }
 
 // register enters a handler of this configuration and refuses one that cannot

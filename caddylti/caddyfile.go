@@ -55,6 +55,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		app_cookies     on|off
 //		message         <type> [<path>]
 //		forward_auth    <addresses or networks...>
+//		api {
+//			from <addresses or networks...>
+//			key  <name> <secret> {
+//				platform <names...>
+//				context  <ids...>
+//				allow    scores|lineitems|results...
+//			}
+//		}
 //		platform <name> {
 //			issuer     <url>
 //			preset     moodle|canvas|canvas-beta|canvas-test
@@ -63,6 +71,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			auth_url   <url>
 //			token_url  <url>
 //			jwks_url   <url>
+//			token_audience <text>
 //			user_scope client|tenant|deployment
 //			origin     <urls...>
 //			algorithms <names...>
@@ -139,6 +148,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Errf("forward_auth: %v: expected addresses or networks, such as 127.0.0.1", perr)
 			}
 			h.ForwardAuth = append(h.ForwardAuth, args...)
+		case "api":
+			err = h.unmarshalAPI(d)
 		case "platform":
 			err = h.unmarshalPlatform(d)
 		default:
@@ -245,6 +256,68 @@ func (h *Handler) unmarshalMessage(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (h *Handler) unmarshalAPI(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.API = new(API)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch option := d.Val(); option {
+		case "from":
+			args := d.RemainingArgs()
+			if len(args) == 0 {
+				return d.ArgErr()
+			}
+			if _, err := parsePrefixes(args); err != nil {
+				return d.Errf("from: %v: expected addresses or networks, such as 127.0.0.1", err)
+			}
+			h.API.From = append(h.API.From, args...)
+		case "key":
+			if err := h.unmarshalKey(d); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unrecognized option of api: %s", option)
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalKey(d *caddyfile.Dispenser) error {
+	k := new(APIKey)
+	if !d.AllArgs(&k.Name, &k.Secret) {
+		return d.Err("expected: key NAME SECRET { … }")
+	}
+	for _, other := range h.API.Keys {
+		if other.Name == k.Name {
+			return d.Errf("two keys are named %s", k.Name)
+		}
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var list *[]string
+		switch option := d.Val(); option {
+		case "platform":
+			list = &k.Platforms
+		case "context":
+			list = &k.Contexts
+		case "allow":
+			list = &k.Allow
+		default:
+			return d.Errf("unrecognized option of key: %s", option)
+		}
+		args := d.RemainingArgs()
+		if len(args) == 0 {
+			return d.ArgErr()
+		}
+		*list = append(*list, args...)
+	}
+	if err := k.check(); err != nil {
+		return d.WrapErr(err)
+	}
+	h.API.Keys = append(h.API.Keys, k)
+	return nil
+}
+
 func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 	p := new(Platform)
 	if !d.AllArgs(&p.Name) {
@@ -287,6 +360,8 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 			err = oneArg(d, &p.AuthURL)
 		case "token_url":
 			err = oneArg(d, &p.TokenURL)
+		case "token_audience":
+			err = oneArg(d, &p.TokenAudience)
 		case "jwks_url":
 			err = oneArg(d, &p.JWKSURL)
 		case "user_scope":
@@ -324,7 +399,7 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 
 // hasPlaceholders reports whether some value is only known at run time.
 func (p *Platform) hasPlaceholders() bool {
-	all := strings.Join(append([]string{p.Issuer, p.ClientID, p.AuthURL, p.TokenURL, p.JWKSURL}, slices.Concat(p.Deployments, p.Origins)...), "\n")
+	all := strings.Join(append([]string{p.Issuer, p.ClientID, p.AuthURL, p.TokenURL, p.TokenAudience, p.JWKSURL}, slices.Concat(p.Deployments, p.Origins)...), "\n")
 	return strings.Contains(all, "{")
 }
 

@@ -186,10 +186,12 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Options of a site":        parserWords(t, "Handler", "UnmarshalCaddyfile"),
 		"Options of `session`":     parserWords(t, "Handler", "unmarshalSession"),
 		"Options of `platform`":    parserWords(t, "Handler", "unmarshalPlatform"),
+		"Options of `api`":         parserWords(t, "Handler", "unmarshalAPI"),
+		"Options of `key`":         parserWords(t, "Handler", "unmarshalKey"),
 		"Global options":           parserWords(t, "", "parseGlobal"),
 		"Options of `http_client`": parserWords(t, "App", "unmarshalClient"),
 	}
-	blocks := []string{"session", "platform", "http_client"}
+	blocks := []string{"session", "platform", "http_client", "api", "key"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -272,9 +274,17 @@ func TestReferenceExamples(t *testing.T) {
 		return "tool.example.edu {\nlti {\n" + options + "\n}\n" + behind + "\n}\n"
 	}
 	frames := map[string]func(example string) string{
-		"Options of a site":        func(e string) string { return site(e+"\n"+platform(""), "") },
-		"Options of `session`":     func(e string) string { return site("session {\n"+e+"\n}\n"+platform(""), "") },
-		"Options of `platform`":    func(e string) string { return site(platform(e), "") },
+		"Options of a site":     func(e string) string { return site(e+"\n"+platform(""), "") },
+		"Options of `session`":  func(e string) string { return site("session {\n"+e+"\n}\n"+platform(""), "") },
+		"Options of `platform`": func(e string) string { return site(platform(e), "") },
+		"Options of `api`":      func(e string) string { return site("api {\n"+e+"\n}\n"+platform(""), "") },
+		"Options of `key`": func(e string) string {
+			more := ""
+			if !strings.HasPrefix(e, "allow ") {
+				more = "\nallow scores"
+			}
+			return site("api {\nkey nightly 0123456789abcdefghijkl {\nplatform lms\n"+e+more+"\n}\n}\n"+platform(""), "")
+		},
 		"Global options":           func(e string) string { return "{\nlti {\n" + e + "\n}\n}\n" + site(platform(""), "") },
 		"Options of `http_client`": func(e string) string { return "{\nlti {\nhttp_client {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 	}
@@ -493,6 +503,7 @@ func TestErrorsDocument(t *testing.T) {
 // Every Caddyfile that the documentation shows is one to copy: complete,
 // formatted, and valid.
 func TestDocumentedCaddyfiles(t *testing.T) {
+	t.Setenv("LTI_KEY", "0123456789abcdefghijkl")
 	t.Setenv("LTI_CLIENT_ID", "tool")
 	names, err := filepath.Glob("../docs/*.md")
 	if err != nil {
@@ -622,8 +633,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return"} {
+	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API)}
+	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/grades"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}

@@ -32,6 +32,9 @@ type facts struct {
 	// Frames is where the platform's pages are, as the launch says, for frame on.
 	Frames []string `json:"fr,omitempty"`
 
+	// Grades is where scores go, where something of the configuration sends them.
+	Grades *gradeFacts `json:"gr,omitempty"`
+
 	// From the set standard on.
 	Name          string `json:"nm,omitempty"`
 	GivenName     string `json:"gn,omitempty"`
@@ -45,6 +48,13 @@ type facts struct {
 	// From the set full on.
 	ReturnURL string            `json:"rp,omitempty"`
 	Custom    map[string]string `json:"cu,omitempty"` // by header name, lower case
+}
+
+// gradeFacts is the claim of the grade service.
+type gradeFacts struct {
+	Scopes    []string `json:"s,omitempty"`
+	LineItems string   `json:"c,omitempty"`
+	LineItem  string   `json:"i,omitempty"`
 }
 
 func decodeFacts(data []byte) (any, error) {
@@ -72,6 +82,9 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 	}
 	if h.Frame == "on" {
 		f.Frames = framesOf(l)
+	}
+	if g := l.Grades; h.API != nil && (g.LineItem != "" || g.LineItems != "") {
+		f.Grades = &gradeFacts{Scopes: g.Scopes, LineItems: g.LineItems, LineItem: g.LineItem}
 	}
 	if h.app.labels.Load() {
 		f.ContextLabel = l.Context.Label

@@ -126,6 +126,10 @@ type Handler struct {
 	// none, and the route does not exist.
 	ForwardAuth []string `json:"forward_auth,omitempty"`
 
+	// API switches the interface for the app's server on, and with it the header
+	// X-LTI-Token. Default: none.
+	API *API `json:"api,omitempty"`
+
 	// Platforms lists the learning platforms that may launch this tool. Required:
 	// at least one.
 	Platforms []*Platform `json:"platforms,omitempty"`
@@ -200,6 +204,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("platforms %s and %s have the same issuer and client_id: list all deployments in one of them", other, p.Name)
 		}
 		clients[client] = p.Name
+	}
+	if err := h.provisionAPI(); err != nil {
+		return err
 	}
 	return h.app.register(h)
 }
@@ -371,7 +378,7 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 		// behind us.
 		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeNotFound}})
 	}
-	h.cleanRequest(r, v)
+	h.cleanRequest(r, v, protected)
 	if v != nil && protected && lastsLong(r) {
 		ctx, cancel := v.sessions.Watch(r.Context(), v.session, h.limits)
 		defer cancel()

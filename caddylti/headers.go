@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -137,8 +138,9 @@ func (h *Handler) stripped(name string) bool {
 }
 
 // cleanRequest takes from the request whatever could pass for ours, and puts in
-// what we say of v, who may be nobody.
-func (h *Handler) cleanRequest(r *http.Request, v *visit) {
+// what we say of v, who may be nobody. The token for the API is for protected
+// paths only.
+func (h *Handler) cleanRequest(r *http.Request, v *visit, protected bool) {
 	var own []headerField
 	if v != nil {
 		own = h.identity(v)
@@ -161,6 +163,9 @@ func (h *Handler) cleanRequest(r *http.Request, v *visit) {
 	}
 	for _, f := range own {
 		header[f.name] = f.vals
+	}
+	if v != nil && protected && h.API != nil {
+		header["X-Lti-Token"] = h.token(r, v)
 	}
 	if v != nil {
 		for _, x := range h.extra {
@@ -209,6 +214,7 @@ type derived struct {
 	h      *Handler
 	fields []headerField // that tell the app who it is
 	frames string        // the frame-ancestors directive for the app's answers
+	token  atomic.Value  // []string: the token for the API, once it was needed
 }
 
 func (h *Handler) derived(v *visit) *derived {
@@ -218,6 +224,17 @@ func (h *Handler) derived(v *visit) *derived {
 	made := &derived{h: h, fields: h.makeIdentity(v.facts), frames: h.frameAncestors(v.facts)}
 	v.session.Derived.Store(made)
 	return made
+}
+
+// token returns the header with the token for the API.
+func (h *Handler) token(r *http.Request, v *visit) []string {
+	d := h.derived(v)
+	if vals, ok := d.token.Load().([]string); ok {
+		return vals
+	}
+	vals := []string{h.apiToken(r, v.session)}
+	d.token.Store(vals)
+	return vals
 }
 
 // identity returns the headers that tell the app who v is.

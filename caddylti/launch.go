@@ -157,6 +157,9 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a
 	if err := h.newSession(w, r, ready, a); err != nil {
 		return err
 	}
+	if err := h.rememberCourse(r, ready, a.Facts); err != nil {
+		return err
+	}
 	h.app.launches.WithLabelValues(a.Platform, string(a.Way)).Inc()
 	h.logger.Info("launch accepted",
 		zap.String("platform", a.Platform),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/jwkset"
+	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/lti"
 )
 
@@ -46,6 +47,10 @@ type Platform struct {
 	// preset, else none.
 	TokenURL string `json:"token_url,omitempty"`
 
+	// TokenAudience is what the platform wants to be called where the tool asks
+	// it for a token. Default: TokenURL, byte for byte.
+	TokenAudience string `json:"token_audience,omitempty"`
+
 	// JWKSURL is the platform's public key set. Required, unless the preset has
 	// one.
 	JWKSURL string `json:"jwks_url,omitempty"`
@@ -69,7 +74,8 @@ type Platform struct {
 	Leeway caddy.Duration `json:"leeway,omitempty"`
 
 	registration lti.Platform // what the above comes to
-	origins      []string     // that may show the tool in a frame, besides those in the launch
+	service      *service.Platform
+	origins      []string // that may show the tool in a frame, besides those in the launch
 	keysURL      string
 	keys         *jwkset.Keys
 	acquired     bool // a reference in keySets is ours
@@ -108,6 +114,7 @@ func (p *Platform) resolve() error {
 	}
 	issuer, clientID := expand("issuer", p.Issuer), expand("client_id", p.ClientID)
 	authURL, tokenURL, jwksURL := expand("auth_url", p.AuthURL), expand("token_url", p.TokenURL), expand("jwks_url", p.JWKSURL)
+	audience := expand("token_audience", p.TokenAudience)
 	userScope := p.UserScope
 	deployments := make([]string, 0, len(p.Deployments))
 	for _, d := range p.Deployments {
@@ -193,6 +200,10 @@ func (p *Platform) resolve() error {
 		return fmt.Errorf("leeway %s: expected more than 0 and at most %s", leeway, lti.MaxLeeway)
 	}
 	p.keysURL = jwksURL
+	p.service = &service.Platform{
+		Name: p.Name, Issuer: issuer, ClientID: clientID, TokenURL: tokenURL,
+		Audience: audience,
+	}
 	// An issuer that many schools share is not where their pages are.
 	if p.origins = origins; lti.UserScope(userScope) == lti.ScopeClient {
 		p.origins = append(p.origins, frameOrigin(issuer))

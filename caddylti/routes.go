@@ -20,6 +20,9 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		serve   func(http.ResponseWriter, *http.Request) error
 		form    bool
 	}
+	if call, ok := strings.CutPrefix(rest, "/api/v1/"); ok && h.API != nil {
+		return h.serveAPI(w, r, call)
+	}
 	var rt route
 	switch name, arg, _ := strings.Cut(strings.TrimPrefix(rest, "/"), "/"); {
 	case rest == "":
@@ -40,6 +43,8 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveKeys, false}
 	case rest == "/logout":
 		rt = route{[]string{http.MethodPost}, h.serveLogout, true}
+	case rest == "/grades" && h.API != nil:
+		rt = route{[]string{http.MethodGet, http.MethodPost}, h.serveGrades, true}
 	case rest == "/frame.js":
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}
 	case rest == "/return" && h.needs.extras:
@@ -171,7 +176,7 @@ func (h *Handler) serveAuth(w http.ResponseWriter, r *http.Request) error {
 	case len(h.roles) > 0 && !v.facts.hasRole(h.roles):
 		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here"), platform: v.facts.Platform})
 	}
-	h.cleanRequest(r, v)
+	h.cleanRequest(r, v, false)
 	for _, f := range h.identity(v) {
 		w.Header()[f.name] = f.vals
 	}

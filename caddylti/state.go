@@ -66,6 +66,8 @@ const (
 	forProbe   = "probe "   // on the way to ourselves
 	forWindow  = "window "  // in a page, to begin a login in a window
 	forLaunch  = "launch "  // in a page, to end a launch in a window
+	forToken   = "token "   // with the app: the session of a launch
+	forHandle  = "handle "  // with the app: where scores of a learner go
 	forLanding = "landing " // on the way to ourselves, at the end of that
 )
 

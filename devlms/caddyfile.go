@@ -1,8 +1,11 @@
 package devlms
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -24,6 +27,9 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		title   <title>
 //		issuer  <url>
 //		storage off|frame|parent
+//		leeway  <duration>
+//		allow_private <networks or addresses...>
+//		fault   <name> [<value...>]
 //		tool <name> {
 //			title      <title>
 //			client_id  <id>
@@ -31,12 +37,22 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			login      <url>
 //			redirect   <urls...>
 //			jwks       <url>
-//			link       <title> <target_link_uri> [iframe|window]
+//			ags        on|off
+//			score_maximum <number>
+//			link       <title> <target_link_uri> [iframe|window] {
+//				score_maximum <number>
+//				resource_id   <id>
+//				tag           <tag>
+//				ungraded
+//			}
 //			custom     <key> <value>
 //		}
 //	}
 //
-// tool, redirect, link and custom may be repeated. Of a tool, client_id,
+// The block of a link may be left out, and so may the value of those faults that
+// are on or off.
+//
+// tool, redirect, link, custom, allow_private and fault may be repeated. Of a tool, client_id,
 // deployment, login and redirect are required. The defaults are at the fields
 // of Handler, Tool and Link.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -58,6 +74,23 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := single(d, &h.Storage, checkStorage); err != nil {
 				return err
 			}
+		case "leeway":
+			if err := h.unmarshalLeeway(d); err != nil {
+				return err
+			}
+		case "allow_private":
+			words := d.RemainingArgs()
+			if len(words) == 0 {
+				return d.ArgErr()
+			}
+			if _, err := parseAllow(words); err != nil {
+				return d.WrapErr(err)
+			}
+			h.AllowPrivate = append(h.AllowPrivate, words...)
+		case "fault":
+			if err := h.unmarshalFault(d); err != nil {
+				return err
+			}
 		case "tool":
 			t, err := h.unmarshalTool(d)
 			if err != nil {
@@ -65,9 +98,49 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.Tools = append(h.Tools, t)
 		default:
-			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage or tool", option)
+			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage, leeway, allow_private, fault or tool", option)
 		}
 	}
+	return nil
+}
+
+func (h *Handler) unmarshalLeeway(d *caddyfile.Dispenser) error {
+	var word string
+	if err := single(d, &word, nil); err != nil {
+		return err
+	}
+	leeway, err := caddy.ParseDuration(word)
+	switch {
+	case err != nil:
+		return d.Errf("leeway: %v", err)
+	case leeway < 0:
+		return d.Err("leeway: it is below 0")
+	case h.Leeway != 0:
+		return d.Err("leeway is given twice")
+	}
+	h.Leeway = caddy.Duration(leeway)
+	return nil
+}
+
+func (h *Handler) unmarshalFault(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.ArgErr()
+	}
+	name, value := args[0], strings.Join(args[1:], " ")
+	if value == "" && !slices.Contains(targets, name) {
+		value = "on"
+	}
+	if _, err := parseFault(name, value); err != nil {
+		return d.Errf("fault: %v", err)
+	}
+	if _, ok := h.Faults[name]; ok {
+		return d.Errf("fault: %s is given twice", name)
+	}
+	if h.Faults == nil {
+		h.Faults = make(map[string]string)
+	}
+	h.Faults[name] = value
 	return nil
 }
 
@@ -104,6 +177,9 @@ func (h *Handler) unmarshalTool(d *caddyfile.Dispenser) (*Tool, error) {
 			return nil, d.Errf("tool %s: client_id %q belongs to tool %s already", t.Name, t.ClientID, other.Name)
 		}
 	}
+	if t.AGS == agsOn && t.JWKSURL == "" {
+		return nil, d.Errf("tool %s: %v", t.Name, errNoKeys)
+	}
 	return t, nil
 }
 
@@ -119,6 +195,10 @@ func (t *Tool) unmarshalOption(d *caddyfile.Dispenser) error {
 		return single(d, &t.LoginURL, checkURL)
 	case "jwks":
 		return single(d, &t.JWKSURL, checkURL)
+	case "ags":
+		return single(d, &t.AGS, checkAGS)
+	case "score_maximum":
+		return maximum(d, &t.ScoreMaximum)
 	case "redirect":
 		urls := d.RemainingArgs()
 		if len(urls) == 0 {
@@ -138,6 +218,9 @@ func (t *Tool) unmarshalOption(d *caddyfile.Dispenser) error {
 		l := &Link{Title: args[0], TargetLinkURI: args[1], Target: targetIframe}
 		if len(args) == 3 {
 			l.Target = args[2]
+		}
+		if err := l.unmarshalBlock(d); err != nil {
+			return err
 		}
 		if err := l.check(); err != nil {
 			return d.Errf("link: %v", err)
@@ -159,8 +242,51 @@ func (t *Tool) unmarshalOption(d *caddyfile.Dispenser) error {
 		}
 		t.Custom[key] = value
 	default:
-		return d.Errf("unrecognized option of tool %s: %s; expected title, client_id, deployment, login, redirect, jwks, link or custom", t.Name, option)
+		return d.Errf("unrecognized option of tool %s: %s; expected title, client_id, deployment, login, redirect, jwks, ags, score_maximum, link or custom", t.Name, option)
 	}
+	return nil
+}
+
+func (l *Link) unmarshalBlock(d *caddyfile.Dispenser) error {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var err error
+		switch option := d.Val(); option {
+		case "score_maximum":
+			err = maximum(d, &l.ScoreMaximum)
+		case "resource_id":
+			err = single(d, &l.ResourceID, nil)
+		case "tag":
+			err = single(d, &l.Tag, nil)
+		case "ungraded":
+			if d.NextArg() {
+				err = d.ArgErr()
+			}
+			l.Ungraded = true
+		default:
+			err = d.Errf("unrecognized option of link %s: %s; expected score_maximum, resource_id, tag or ungraded", l.Title, option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maximum reads a number above 0.
+func maximum(d *caddyfile.Dispenser, target *float64) error {
+	option := d.Val()
+	var word string
+	if err := single(d, &word, nil); err != nil {
+		return err
+	}
+	n, err := strconv.ParseFloat(word, 64)
+	if err != nil || checkMaximum(n) != nil || n == 0 {
+		return d.Errf("%s: bad number %q: expected one above 0, such as 100", option, word)
+	}
+	if *target != 0 {
+		return d.Errf("%s is given twice", option)
+	}
+	*target = n
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/caddy-lti/lti/internal/httpx"
 )
 
 var toolName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -22,6 +24,15 @@ func (h *Handler) check() error {
 	}
 	if err := checkStorage(h.Storage); err != nil {
 		return fmt.Errorf("storage: %w", err)
+	}
+	if h.Leeway < 0 {
+		return errors.New("leeway: it is below 0")
+	}
+	if _, err := parseAllow(h.AllowPrivate); err != nil {
+		return err
+	}
+	if _, err := parseFaults(h.Faults); err != nil {
+		return fmt.Errorf("faults: %w", err)
 	}
 	names, clients := make(map[string]bool), make(map[string]bool)
 	for _, t := range h.Tools {
@@ -65,6 +76,17 @@ func (t *Tool) check() error {
 			return fmt.Errorf("jwks_url: %w", err)
 		}
 	}
+	if t.AGS != "" {
+		if err := checkAGS(t.AGS); err != nil {
+			return fmt.Errorf("ags: %w", err)
+		}
+	}
+	if t.AGS == agsOn && t.JWKSURL == "" {
+		return errNoKeys
+	}
+	if err := checkMaximum(t.ScoreMaximum); err != nil {
+		return err
+	}
 	for _, l := range t.Links {
 		if err := l.check(); err != nil {
 			return fmt.Errorf("link %q: %w", l.Title, err)
@@ -83,7 +105,43 @@ func (l *Link) check() error {
 	if err := checkURL(l.TargetLinkURI); err != nil {
 		return fmt.Errorf("target_link_uri: %w", err)
 	}
+	if err := checkMaximum(l.ScoreMaximum); err != nil {
+		return err
+	}
+	if l.Ungraded && (l.ScoreMaximum > 0 || l.ResourceID != "" || l.Tag != "") {
+		return errors.New("ungraded: there is no line item that score_maximum, resource_id or tag could be for")
+	}
 	return checkTarget(l.Target)
+}
+
+var errNoKeys = errors.New("ags is on, but without the tool's key set (jwks) the tool gets no token")
+
+func checkAGS(value string) error {
+	if value != agsOn && value != agsOff {
+		return fmt.Errorf("bad value %q: expected %s or %s", value, agsOn, agsOff)
+	}
+	return nil
+}
+
+// checkMaximum accepts 0, which is the default's.
+func checkMaximum(n float64) error {
+	if n != 0 && !(n >= minMaximum && n <= maxPoints) {
+		return fmt.Errorf("score_maximum: bad number %g: expected one above 0, such as 100", n)
+	}
+	return nil
+}
+
+// parseAllow reads the addresses that key sets may be fetched from.
+func parseAllow(words []string) ([]httpx.AllowRule, error) {
+	var rules []httpx.AllowRule
+	for _, word := range words {
+		rule, err := httpx.ParseAllow(word)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, rule)
+	}
+	return rules, nil
 }
 
 func checkToolName(name string) error {

@@ -19,7 +19,8 @@ const (
 )
 
 // idToken returns the claims of a resource link launch (LTI Core 1.3 §5.3).
-// Grade and roster services are not offered, so their claims are absent.
+// A roster service is not offered, so its claim is absent, as is that of the
+// grade services where the tool may not use them.
 func (p *platform) idToken(issuer, nonce string, who *person, c *course, a *activity) map[string]any {
 	now := p.now()
 	custom := make(map[string]string, len(a.Tool.Custom))
@@ -67,6 +68,9 @@ func (p *platform) idToken(issuer, nonce string, who *person, c *course, a *acti
 		claimPrefix + "custom": custom,
 
 		"locale": who.Locale,
+	}
+	if endpoint := p.endpointClaim(issuer, c, a); endpoint != nil {
+		claims[claimEndpoint] = endpoint
 	}
 	if !who.Private {
 		claims["given_name"] = who.GivenName

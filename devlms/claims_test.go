@@ -85,7 +85,17 @@ func TestClaimsOfLaunch(t *testing.T) {
 			"guid": platformGUID(testOrigin), "name": "Localhost University", "url": testOrigin,
 			"product_family_code": "caddylti-devlms", "version": "1",
 		},
-		claimPrefix + "lis":    map[string]any{"person_sourcedid": "SIS-7131", "course_section_sourcedid": "SIS-ASTRO-101-A"},
+		claimPrefix + "lis": map[string]any{"person_sourcedid": "SIS-7131", "course_section_sourcedid": "SIS-ASTRO-101-A"},
+		claimEndpoint: map[string]any{
+			"scope": []any{
+				"https://purl.imsglobal.org/spec/lti-ags/scope/lineitem",
+				"https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly",
+				"https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly",
+				"https://purl.imsglobal.org/spec/lti-ags/scope/score",
+			},
+			"lineitems": testOrigin + "/ags/c-31/lineitems?type_id=1",
+			"lineitem":  testOrigin + "/ags/c-31/lineitems/site.chapter-1-b/lineitem?type_id=1",
+		},
 		claimPrefix + "custom": map[string]any{"Mixed_Case": "x", "empty": "", "variable": "$User.id"},
 	}
 	if !reflect.DeepEqual(claims, want) {
@@ -98,14 +108,17 @@ func TestClaimsOfLaunch(t *testing.T) {
 	}
 }
 
-// TestServicesAreNotPromised: a claim of a service that does not exist would
-// send tools after it.
+// TestServicesAreNotPromised: a claim of a service that does not exist, or that
+// the tool may not use, would send tools after it.
 func TestServicesAreNotPromised(t *testing.T) {
 	l := newLMS(t)
+	l.tools[0].AGS = agsOff // the other has no keys
 	for _, who := range people {
-		for name := range l.idToken(testOrigin, "n", who, courses[0], l.activities[0]) {
-			if strings.Contains(name, "lti-ags") || strings.Contains(name, "lti-nrps") {
-				t.Errorf("%s: claim %s", who.ID, name)
+		for _, a := range l.activities {
+			for name := range l.idToken(testOrigin, "n", who, courses[0], a) {
+				if strings.Contains(name, "lti-ags") || strings.Contains(name, "lti-nrps") {
+					t.Errorf("%s: claim %s", who.ID, name)
+				}
 			}
 		}
 	}

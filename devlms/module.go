@@ -16,10 +16,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-lti/lti/internal/httpx"
 )
 
 func init() {
@@ -30,7 +33,8 @@ func init() {
 }
 
 // states holds what must outlive a reload of the configuration: the signing
-// key, and the launches that are under way. The key is the issuer option.
+// key, the launches that are under way, tokens, grades, and faults that were
+// switched at run time. The key is the issuer option.
 var states = caddy.NewUsagePool()
 
 // Handler is a demo LMS: an LTI 1.3 platform for tests and demonstrations,
@@ -66,6 +70,31 @@ type Handler struct {
 	// LMS is Secure and SameSite=None. Default: off.
 	Storage string `json:"storage,omitempty"`
 
+	// How far ahead of the clock the iat of a tool's assertion may be. Default:
+	// 0, as in Moodle.
+	Leeway caddy.Duration `json:"leeway,omitempty"`
+
+	// Private addresses that key sets of tools may be fetched from: networks, or
+	// single addresses, perhaps with a port. Where a tool's `jwks_url` is on
+	// localhost, this machine needs no listing. Default: none.
+	AllowPrivate []string `json:"allow_private,omitempty"`
+
+	// What goes wrong on purpose, or as in a certain LMS, in the grade services;
+	// POST /faults changes it at run time.
+	//
+	// `token`, `ags` and `scores` (the part of `ags` that takes scores) each
+	// have one of: `off`, `down` (the connection is closed), `503`, `500`,
+	// `429 [date] [<seconds>]` (Retry-After), `slow [<time>]`, `hang`, `half`
+	// (every second call is a 503), `truncated` (what is asked is done, the
+	// answer breaks off), `lost` (the same without any answer),
+	// `redirect [<url>]`, and but for `token` `expired` (every token is refused
+	// once).
+	//
+	// `whole_seconds`, `erase`, `html_token`, `strict_accept`, `broken_link`
+	// (all five are Moodle's) and `no_lineitem` are `on` or `off`; `page_size`
+	// is a number of entries or `off`. Default: all off.
+	Faults map[string]string `json:"faults,omitempty"`
+
 	// The tools that are registered. Default: none.
 	Tools []*Tool `json:"tools,omitempty"`
 
@@ -99,8 +128,15 @@ type Tool struct {
 	RedirectURIs []string `json:"redirect_uris"`
 
 	// The tool's public keys. Default: none; launches need no key of the
-	// tool.
+	// tool, services do.
 	JWKSURL string `json:"jwks_url,omitempty"`
+
+	// Whether the tool may use Assignment and Grade Services 2.0: `on` or `off`.
+	// Default: on if the tool has a key set.
+	AGS string `json:"ags,omitempty"`
+
+	// The maximum of the line items of the tool's activities. Default: 100.
+	ScoreMaximum float64 `json:"score_maximum,omitempty"`
 
 	// The activities that this tool provides in each of the courses.
 	// Default: none.
@@ -122,6 +158,18 @@ type Link struct {
 	// Where the tool opens: `iframe` in a page of the LMS, `window` in a
 	// window of its own. Default: iframe.
 	Target string `json:"target,omitempty"`
+
+	// The maximum of the activity's line item. Default: that of the tool.
+	ScoreMaximum float64 `json:"score_maximum,omitempty"`
+
+	// The resourceId of the line item. Default: none.
+	ResourceID string `json:"resource_id,omitempty"`
+
+	// The tag of the line item. Default: none.
+	Tag string `json:"tag,omitempty"`
+
+	// The activity has no line item. Default: false.
+	Ungraded bool `json:"ungraded,omitempty"`
 }
 
 // Values of Link.Target; the specification's names for document targets.
@@ -176,6 +224,20 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.pooled = true
 	h.platform = newPlatform(h.Title, h.Issuer, h.Storage, h.Tools, st.(*state), ctx.Logger())
+	h.platform.leeway = time.Duration(h.Leeway)
+	h.platform.faults, err = parseFaults(h.Faults)
+	if err != nil {
+		return fmt.Errorf("faults: %w", err)
+	}
+	allow, err := parseAllow(h.AllowPrivate)
+	if err != nil {
+		return err
+	}
+	for _, t := range h.Tools {
+		if t.JWKSURL != "" {
+			h.platform.fetchers[t.Name] = newFetcher(t.JWKSURL, allow)
+		}
+	}
 	return nil
 }
 
@@ -186,6 +248,13 @@ func (h *Handler) Cleanup() error {
 		return nil
 	}
 	h.pooled = false
+	if h.platform != nil {
+		for _, f := range h.platform.fetchers {
+			if client, ok := f.(*httpx.Client); ok {
+				client.CloseIdle()
+			}
+		}
+	}
 	_, err := states.Delete(h.poolKey)
 	return err
 }

@@ -30,6 +30,12 @@ func TestCaddyfile(t *testing.T) {
 		title "Localhost University"
 		issuer https://lms.example
 		storage frame
+		leeway 5s
+		allow_private 10.1.0.0/16 172.17.0.2:8080
+		allow_private 10.2.0.1
+		fault ags slow 2s
+		fault whole_seconds
+		fault page_size 2
 		tool site {
 			title "Static course site"
 			client_id demo-site
@@ -38,8 +44,16 @@ func TestCaddyfile(t *testing.T) {
 			redirect http://site.localhost:8080/lti/launch https://a.example/l
 			redirect https://b.example/l
 			jwks http://site.localhost:8080/lti/jwks.json
-			link "Chapter 1" http://site.localhost:8080/ch1.html iframe
-			link "Chapter 2" http://site.localhost:8080/ch2.html window
+			ags on
+			score_maximum 50
+			link "Chapter 1" http://site.localhost:8080/ch1.html iframe {
+				score_maximum 12.5
+				resource_id quiz-7
+				tag grade
+			}
+			link "Chapter 2" http://site.localhost:8080/ch2.html window {
+				ungraded
+			}
 			link "Chapter 3" http://site.localhost:8080/ch3.html?x=é
 			custom level 3
 			custom Empty ""
@@ -59,13 +73,15 @@ func TestCaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"title":"Localhost University","issuer":"https://lms.example","storage":"frame","tools":[` +
+	const want = `{"title":"Localhost University","issuer":"https://lms.example","storage":"frame","leeway":5000000000,` +
+		`"allow_private":["10.1.0.0/16","172.17.0.2:8080","10.2.0.1"],` +
+		`"faults":{"ags":"slow 2s","page_size":"2","whole_seconds":"on"},"tools":[` +
 		`{"name":"site","title":"Static course site","client_id":"demo-site","deployment":"1",` +
 		`"login_url":"http://site.localhost:8080/lti/login",` +
 		`"redirect_uris":["http://site.localhost:8080/lti/launch","https://a.example/l","https://b.example/l"],` +
-		`"jwks_url":"http://site.localhost:8080/lti/jwks.json","links":[` +
-		`{"title":"Chapter 1","target_link_uri":"http://site.localhost:8080/ch1.html","target":"iframe"},` +
-		`{"title":"Chapter 2","target_link_uri":"http://site.localhost:8080/ch2.html","target":"window"},` +
+		`"jwks_url":"http://site.localhost:8080/lti/jwks.json","ags":"on","score_maximum":50,"links":[` +
+		`{"title":"Chapter 1","target_link_uri":"http://site.localhost:8080/ch1.html","target":"iframe","score_maximum":12.5,"resource_id":"quiz-7","tag":"grade"},` +
+		`{"title":"Chapter 2","target_link_uri":"http://site.localhost:8080/ch2.html","target":"window","ungraded":true},` +
 		`{"title":"Chapter 3","target_link_uri":"http://site.localhost:8080/ch3.html?x=é","target":"iframe"}],` +
 		`"custom":{"Empty":"","level":"3"}},` +
 		`{"name":"b","client_id":"b","deployment":"1:b","login_url":"https://b.example/login","redirect_uris":["https://b.example/launch"]}]}`
@@ -94,6 +110,25 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"storage twice", "devlms {\n\tstorage off\n\tstorage frame\n}", "storage is given twice"},
 		{"storage of another kind", "devlms {\n\tstorage _parent\n}", `storage: bad value "_parent": expected off, frame or parent`},
 		{"storage that is empty", "devlms {\n\tstorage \"\"\n}", `storage: bad value ""`},
+		{"leeway without value", "devlms {\n\tleeway\n}", "wrong argument count"},
+		{"leeway nonsense", "devlms {\n\tleeway x\n}", "leeway: "},
+		{"leeway below 0", "devlms {\n\tleeway -1s\n}", "leeway: it is below 0"},
+		{"leeway twice", "devlms {\n\tleeway 1s\n\tleeway 2s\n}", "leeway is given twice"},
+		{"allow_private without value", "devlms {\n\tallow_private\n}", "wrong argument count"},
+		{"allow_private nonsense", "devlms {\n\tallow_private x\n}", `allow_private "x"`},
+		{"fault without name", "devlms {\n\tfault\n}", "wrong argument count"},
+		{"fault unknown", "devlms {\n\tfault nrps down\n}", `unknown fault "nrps": expected token, ags, scores`},
+		{"fault without value", "devlms {\n\tfault ags\n}", "ags: the value is missing"},
+		{"fault with bad value", "devlms {\n\tfault ags gone\n}", `ags: bad value "gone": expected off, down`},
+		{"fault twice", "devlms {\n\tfault ags down\n\tfault ags hang\n}", "ags is given twice"},
+		{"ags of another kind", tool("ags yes"), `ags: bad value "yes": expected on or off`},
+		{"ags without keys", tool("ags on"), "tool site: ags is on, but without"},
+		{"score_maximum 0", tool("score_maximum 0"), `score_maximum: bad number "0"`},
+		{"score_maximum nonsense", tool("score_maximum NaN"), `score_maximum: bad number "NaN"`},
+		{"score_maximum twice", tool("score_maximum 1\n\t\tscore_maximum 2"), "score_maximum is given twice"},
+		{"unknown in a link", tool("link x https://a.example/ {\n\tcolour red\n}"), "unrecognized option of link x: colour"},
+		{"ungraded with a maximum", tool("link x https://a.example/ {\n\tungraded\n\tscore_maximum 1\n}"), "ungraded: there is no line item"},
+		{"ungraded with a value", tool("link x https://a.example/ {\n\tungraded yes\n}"), "wrong argument count"},
 		{"tool without name", "devlms {\n\ttool {\n\t}\n}", "wrong argument count"},
 		{"tool with bad name", "devlms {\n\ttool Site {\n\t}\n}", `tool: bad name "Site"`},
 		{"tool with long name", "devlms {\n\ttool " + strings.Repeat("a", 33) + " {\n\t}\n}", "bad name"},
@@ -174,6 +209,14 @@ func TestChecksOfJSON(t *testing.T) {
 		{"issuer", func(h *Handler) { h.Issuer = "https://lms.example/" }, "issuer: bad issuer"},
 		{"issuer that is no URL", func(h *Handler) { h.Issuer = "%" }, "issuer: "},
 		{"storage", func(h *Handler) { h.Storage = "on" }, `storage: bad value "on"`},
+		{"leeway", func(h *Handler) { h.Leeway = -1 }, "leeway: "},
+		{"allow_private", func(h *Handler) { h.AllowPrivate = []string{"x"} }, `allow_private "x"`},
+		{"fault", func(h *Handler) { h.Faults = map[string]string{"x": "on"} }, `faults: unknown fault "x"`},
+		{"ags", func(h *Handler) { h.Tools[0].AGS = "x" }, "ags: bad value"},
+		{"ags without keys", func(h *Handler) { h.Tools[1].AGS = "on" }, "ags is on, but without"},
+		{"maximum of a tool", func(h *Handler) { h.Tools[0].ScoreMaximum = -1 }, "score_maximum: bad number"},
+		{"maximum of a link", func(h *Handler) { h.Tools[0].Links[0].ScoreMaximum = 1e12 }, "score_maximum: bad number"},
+		{"ungraded with a tag", func(h *Handler) { h.Tools[0].Links[0].Ungraded, h.Tools[0].Links[0].Tag = true, "x" }, "ungraded: "},
 		{"null tool", func(h *Handler) { h.Tools[0] = nil }, "null"},
 		{"null link", func(h *Handler) { h.Tools[0].Links[0] = nil }, "null"},
 		{"name", func(h *Handler) { h.Tools[0].Name = "" }, "bad name"},

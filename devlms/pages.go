@@ -25,9 +25,12 @@ var (
 	icon []byte
 	//go:embed assets/messages.js
 	messagesScript []byte
+	//go:embed assets/gradebook.js
+	gradebookScript []byte
 
-	styleVersion    = version(styleSheet)
-	messagesVersion = version(messagesScript)
+	styleVersion     = version(styleSheet)
+	messagesVersion  = version(messagesScript)
+	gradebookVersion = version(gradebookScript)
 
 	pages = parsePages("home", "course", "activity", "roster", "gradebook", "returned", "refused", "post", "storage")
 )
@@ -65,6 +68,8 @@ var (
 	framePolicy = pagePolicy + "; script-src 'self'; frame-src *"
 	// A page that listens to a tool without showing it.
 	listenPolicy = pagePolicy + "; script-src 'self'; frame-src 'self'"
+	// The gradebook asks for itself again.
+	gradebookPolicy = pagePolicy + "; script-src 'self'; connect-src 'self'"
 	// A page that posts to the tool has no form-action: Chromium applies it to
 	// the redirects that follow as well, and where the tool sends the browser
 	// next (back here, to a page of its own, to a login of the institution) is
@@ -252,21 +257,6 @@ func (p *platform) roster(v *visit, c *course) error {
 		// Teachers see addresses, and what tools are told.
 		Teacher bool
 	}{c, !v.person.Learner()}})
-}
-
-func (p *platform) gradebook(v *visit, c *course) error {
-	var rows []*person
-	for _, who := range people {
-		// Learners see their own grades alone.
-		if who.Learner() && (!v.person.Learner() || who == v.person) {
-			rows = append(rows, who)
-		}
-	}
-	return p.render(v, "gradebook", pagePolicy, http.StatusOK, page{Title: "Gradebook", Body: struct {
-		Course     *course
-		Activities []*activity
-		Rows       []*person
-	}{c, p.activities, rows}})
 }
 
 // returned is the launch's return_url. The tool may say something to the person

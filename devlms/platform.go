@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-lti/lti/internal/jwkset"
 )
 
 // userCookie holds the id of the person that the visitor has chosen to be. It
@@ -30,6 +32,12 @@ type platform struct {
 	now        func() time.Time
 	routes     []route
 	csrf       *http.CrossOriginProtection
+
+	// Of the services.
+	fetchers map[string]jwkset.Fetcher // by tool; who has a key set has one
+	leeway   time.Duration
+	faults   map[string]fault // as configured
+	stops    stops
 }
 
 // activity is a link of a tool, as it stands in each of the courses.
@@ -67,6 +75,8 @@ func newPlatform(title, issuer, storage string, tools []*Tool, st *state, log *z
 		log:     log,
 		now:     time.Now,
 		csrf:    http.NewCrossOriginProtection(),
+
+		fetchers: make(map[string]jwkset.Fetcher),
 	}
 	p.routes = p.makeRoutes()
 
@@ -110,6 +120,15 @@ func slug(title string) string {
 func (p *platform) toolByClient(clientID string) *Tool {
 	for _, t := range p.tools {
 		if t.ClientID == clientID {
+			return t
+		}
+	}
+	return nil
+}
+
+func (p *platform) toolByName(name string) *Tool {
+	for _, t := range p.tools {
+		if t.Name == name {
 			return t
 		}
 	}
@@ -175,6 +194,7 @@ type route struct {
 
 func (p *platform) makeRoutes() []route {
 	get, post := []string{http.MethodGet}, []string{http.MethodPost}
+	readItems, changeItems := []string{scopeLineItem, scopeLineItemRead}, []string{scopeLineItem}
 	both := []string{http.MethodGet, http.MethodPost}
 	return []route{
 		{"/", get, p.home},
@@ -188,9 +208,28 @@ func (p *platform) makeRoutes() []route {
 		{"/auth", both, p.auth},
 		{"/jwks", get, p.jwks},
 		{"/storage", get, p.storagePage},
+		{tokenPath, post, p.service(targetToken, p.token)},
+		{"/ags/*/lineitems", both, p.ags(targetAGS, map[string]agsMethod{
+			http.MethodGet:  {scopes: readItems, accept: typeLineItems, serve: p.listLineItems},
+			http.MethodPost: {scopes: changeItems, accept: typeLineItem, body: typeLineItem, serve: p.createLineItem},
+		})},
+		{"/ags/*/lineitems/*/lineitem", []string{http.MethodGet, http.MethodPut, http.MethodDelete}, p.ags(targetAGS, map[string]agsMethod{
+			http.MethodGet:    {scopes: readItems, accept: typeLineItem, serve: p.withItem(p.readLineItem)},
+			http.MethodPut:    {scopes: changeItems, accept: typeLineItem, body: typeLineItem, serve: p.withItem(p.updateLineItem)},
+			http.MethodDelete: {scopes: changeItems, serve: p.withItem(p.deleteLineItem)},
+		})},
+		{"/ags/*/lineitems/*/lineitem/results", get, p.ags(targetAGS, map[string]agsMethod{
+			http.MethodGet: {scopes: []string{scopeResult}, accept: typeResults, serve: p.withItem(p.listResults)},
+		})},
+		{"/ags/*/lineitems/*/lineitem/scores", post, p.ags(targetScores, map[string]agsMethod{
+			http.MethodPost: {scopes: []string{scopeScore}, body: typeScore, serve: p.withItem(p.postScore)},
+		})},
+		{"/faults", both, p.control(p.faultsPage)},
+		{"/grades.json", get, p.control(p.grades)},
 		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
 		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
 		{"/assets/messages.js", get, asset("text/javascript; charset=utf-8", messagesScript)},
+		{"/assets/gradebook.js", get, asset("text/javascript; charset=utf-8", gradebookScript)},
 	}
 }
 

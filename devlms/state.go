@@ -5,17 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/caddy-lti/lti/internal/jose"
+	"github.com/caddy-lti/lti/internal/jwkset"
 )
 
 const (
 	// maxHints and maxNonces bound what visitors can make the platform
 	// remember; the second is per tool.
 	maxHints  = 10_000
-	maxNonces = 10_000
+	maxNonces = 10_000 // and as many ids of assertions
 
 	// hintLifetime is how long a launch that was begun may take to reach the
 	// authorization endpoint.
@@ -27,7 +30,24 @@ type state struct {
 	mu     sync.Mutex
 	key    *jose.Key
 	hints  *table[string, launch]
-	nonces map[string]*table[[sha256.Size]byte, struct{}] // by client id
+	nonces seen
+	jtis   seen // of client assertions
+	books  *table[string, *book]
+	keys   map[string]*jwkset.Set // of tools, by URL
+}
+
+// seen holds hashes of what each client has sent, by client id: a client may
+// send values of any length.
+type seen map[string]*table[[sha256.Size]byte, struct{}]
+
+// first reports whether a value is new, and remembers it.
+func (s seen) first(clientID, value string) bool {
+	t := s[clientID]
+	if t == nil {
+		t = newTable[[sha256.Size]byte, struct{}](maxNonces)
+		s[clientID] = t
+	}
+	return t.add(sha256.Sum256([]byte(value)), struct{}{})
 }
 
 // launch is what an lti_message_hint stands for: one click of one person on one
@@ -44,13 +64,51 @@ type launch struct {
 func newState() *state {
 	return &state{
 		hints:  newTable[string, launch](maxHints),
-		nonces: make(map[string]*table[[sha256.Size]byte, struct{}]),
+		nonces: make(seen),
+		jtis:   make(seen),
+		books:  newTable[string, *book](maxBooks),
+		keys:   make(map[string]*jwkset.Set),
 	}
 }
 
-// Destruct makes a state a value of Caddy's usage pool. There is nothing to
-// close, and requests of an old configuration may still be using it.
-func (*state) Destruct() error { return nil }
+// Destruct makes a state a value of Caddy's usage pool. It ends the fetches of
+// key sets that are under way; for the rest there is nothing to close, and
+// requests of an old configuration may still be using it.
+func (s *state) Destruct() error {
+	s.mu.Lock()
+	sets := slices.Collect(maps.Values(s.keys))
+	s.mu.Unlock()
+	for _, set := range sets {
+		_ = set.Destruct()
+	}
+	return nil
+}
+
+// book returns what the services of an issuer remember. They are kept apart, for
+// demos without the issuer option share one state.
+func (s *state) book(issuer string) *book {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.books.get(issuer)
+	if !ok {
+		b = newBook()
+		s.books.add(issuer, b)
+	}
+	return b
+}
+
+// keySet returns the keys behind a tool's URL. They are kept over reloads, as a
+// platform keeps them.
+func (s *state) keySet(url string, now func() time.Time) *jwkset.Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set := s.keys[url]
+	if set == nil {
+		set = jwkset.New(url, now)
+		s.keys[url] = set
+	}
+	return set
+}
 
 // signingKey returns the platform's key, made when it is first needed.
 func (s *state) signingKey() (*jose.Key, error) {
@@ -100,14 +158,16 @@ func (s *state) redeem(hint string) (launch, bool) {
 }
 
 // firstUse reports whether a client's nonce was never seen before, and
-// remembers it. Hashes are kept, for a client may send nonces of any length.
+// remembers it.
 func (s *state) firstUse(clientID, nonce string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := s.nonces[clientID]
-	if seen == nil {
-		seen = newTable[[sha256.Size]byte, struct{}](maxNonces)
-		s.nonces[clientID] = seen
-	}
-	return seen.add(sha256.Sum256([]byte(nonce)), struct{}{})
+	return s.nonces.first(clientID, nonce)
+}
+
+// firstAssertion does the same for the jti of a client assertion.
+func (s *state) firstAssertion(clientID, jti string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.jtis.first(clientID, jti)
 }

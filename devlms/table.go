@@ -37,6 +37,16 @@ func (t *table[K, V]) add(key K, value V) bool {
 	return true
 }
 
+// get returns a value and leaves it there.
+func (t *table[K, V]) get(key K) (V, bool) {
+	el, ok := t.entries[key]
+	if !ok {
+		var zero V
+		return zero, false
+	}
+	return el.Value.(entry[K, V]).value, true
+}
+
 // take returns a value and removes it.
 func (t *table[K, V]) take(key K) (V, bool) {
 	el, ok := t.entries[key]

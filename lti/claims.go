@@ -37,6 +37,9 @@ type Launch struct {
 	PersonSourcedID string
 	Username        string
 
+	// Grades is where the platform takes scores, if it does.
+	Grades GradeService
+
 	// Custom holds the custom parameters. Teachers write them: they are never
 	// authority.
 	Custom map[string]string
@@ -69,6 +72,13 @@ type ToolPlatform struct {
 	Name    string
 	Family  string
 	Version string
+}
+
+// GradeService is the claim of Assignment and Grade Services 2.0 (§3.1).
+type GradeService struct {
+	Scopes    []string // that the tool may ask for
+	LineItems string   // URL of all line items of the course; may be empty
+	LineItem  string   // URL of the one that the activity has, if it has exactly one
 }
 
 // members is a JSON object whose values have not been interpreted.

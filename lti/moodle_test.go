@@ -134,6 +134,15 @@ func TestVerifyMoodle(t *testing.T) {
 			if want.Presentation == (lti.Presentation{}) {
 				want.Presentation = got.Presentation
 			}
+			// Nobody's activity has a line item in deep linking.
+			const services = "https://moodle.localhost:8443/mod/lti/services.php/2/lineitems"
+			want.Grades = lti.GradeService{LineItems: services + "?type_id=13", Scopes: []string{
+				"https://purl.imsglobal.org/spec/lti-ags/scope/lineitem", "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly",
+				"https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly", "https://purl.imsglobal.org/spec/lti-ags/scope/score",
+			}}
+			if tt.file != "deep-linking" {
+				want.Grades.LineItem = services + "/51/lineitem?type_id=13"
+			}
 			if !reflect.DeepEqual(*got, want) {
 				t.Errorf("got\n%+v, expected\n%+v", *got, want)
 			}

@@ -15,6 +15,7 @@ const (
 	claimLIS           = "https://purl.imsglobal.org/spec/lti/claim/lis"
 	claimCustom        = "https://purl.imsglobal.org/spec/lti/claim/custom"
 	claimExt           = "https://purl.imsglobal.org/spec/lti/claim/ext"
+	claimGrades        = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
 )
 
 // Version is the only value of the version claim that is accepted (§5.3.2).

@@ -285,5 +285,8 @@ func readOptional(m members, l *Launch) {
 	l.Locale = cmp.Or(l.Presentation.Locale, m.text("locale"))
 	l.PersonSourcedID = m.object(claimLIS).text("person_sourcedid")
 	l.Username = m.object(claimExt).text("user_username")
+	grades := m.object(claimGrades)
+	l.Grades = GradeService{LineItems: grades.text("lineitems"), LineItem: grades.text("lineitem")}
+	_ = json.Unmarshal(grades["scope"], &l.Grades.Scopes) // another shape grants nothing
 	l.Custom = m.custom()
 }

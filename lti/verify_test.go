@@ -357,6 +357,7 @@ func TestVerifyReadsClaims(t *testing.T) {
 				c("tool_platform"):       set{"guid": "g", "name": "School", "product_family_code": "moodle", "version": "5", "url": "https://lms.example"},
 				c("lis"):                 set{"person_sourcedid": "p-1", "course_section_sourcedid": nil},
 				c("ext"):                 set{"user_username": "ann", "lms": "moodle-2"},
+				claimGrades:              set{"scope": []string{"s1", "s2"}, "lineitems": "https://lms.example/items", "lineitem": "https://lms.example/items/1"},
 				c("custom"):              set{"a": "1", "b": "", "n": 1e3, "t": true, "null": nil, "o": set{}, "l": []int{1}},
 			},
 			func(l *Launch) {
@@ -364,6 +365,7 @@ func TestVerifyReadsClaims(t *testing.T) {
 				l.Presentation = Presentation{DocumentTarget: "iframe", ReturnURL: "https://lms.example/back?t=1", Locale: "en"}
 				l.ToolPlatform = ToolPlatform{GUID: "g", URL: "https://lms.example", Name: "School", Family: "moodle", Version: "5"}
 				l.PersonSourcedID, l.Username = "p-1", "ann"
+				l.Grades = GradeService{Scopes: []string{"s1", "s2"}, LineItems: "https://lms.example/items", LineItem: "https://lms.example/items/1"}
 				l.Custom = map[string]string{"a": "1", "b": "", "n": "1000", "t": "true"}
 			},
 		},

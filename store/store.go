@@ -1,11 +1,17 @@
 // Package store defines where the plugin keeps what must outlive a request:
 // sessions, spent nonces, registrations, invites and scores under way.
 //
-// The interface is small on purpose. Every operation touches one key, nothing
-// lists or scans, and the only two atomic steps beyond a plain write are
-// [Store.PutIfAbsent] and [Store.Swap], so a network store can serve it as well
-// as a file or a map can. Package storetest holds the suite that every
-// implementation passes.
+// The interface is small on purpose. Every operation but one touches one key,
+// and the only two atomic steps beyond a plain write are [Store.PutIfAbsent] and
+// [Store.Swap], so a network store can serve it as well as a file or a map can.
+// Package storetest holds the suite that every implementation passes.
+//
+// The exception is [Store.List], for what has to be found again after a crash
+// and for pages that people turn. It is not for requests that must be quick: a
+// store without an order of its own may have to look at every key, or to keep an
+// index of those that begin alike. Keys that are to be listed should therefore
+// share a prefix which is not used for anything numerous, and nothing should be
+// listed that can be found by its key.
 package store
 
 import (
@@ -20,6 +26,7 @@ import (
 const (
 	MaxKeyLen   = 512       // bytes in a key
 	MaxValueLen = 64 * 1024 // bytes in a value
+	MaxListLen  = 1000      // records that one List returns
 )
 
 // Errors of a [Store]. Match them with [errors.Is].
@@ -34,6 +41,12 @@ var (
 	// ErrInvalid says that a key, value or lifetime breaks the contract.
 	ErrInvalid = errors.New("store: invalid argument")
 )
+
+// Record is a key and its value, as [Store.List] returns them.
+type Record struct {
+	Key   string
+	Value []byte
+}
 
 // Store keeps records: opaque values under opaque keys, with an optional
 // lifetime. It is safe for concurrent use.
@@ -85,6 +98,17 @@ type Store interface {
 	// Delete removes the record under key. One that is not there is no error.
 	Delete(ctx context.Context, key string) error
 
+	// List returns live records whose keys begin with prefix and are greater than
+	// after, in the order of the keys' bytes, at most limit of them (1 to
+	// [MaxListLen]). Prefix and after have at most [MaxKeyLen] bytes and may be
+	// empty; after need not be a key, nor begin with prefix. Fewer than limit are
+	// returned only where no more are left, so that the last key is the after of
+	// the next page. A record that lives throughout the call and is not written
+	// meanwhile is returned if it is in the range; one that is written, deleted
+	// or expires during the call may or may not be, and with any of its values.
+	// The result belongs to the caller.
+	List(ctx context.Context, prefix, after string, limit int) ([]Record, error)
+
 	// Close releases what the store holds, after the calls under way. From
 	// then on every method answers ErrClosed; a second Close returns nil.
 	Close() error
@@ -112,6 +136,20 @@ func CheckPut(key string, val []byte, ttl time.Duration) error {
 		return fmt.Errorf("%w: value of %d bytes, at most %d are allowed", ErrInvalid, len(val), MaxValueLen)
 	case ttl < 0:
 		return fmt.Errorf("%w: negative lifetime %s", ErrInvalid, ttl)
+	}
+	return nil
+}
+
+// CheckList tells whether the arguments of a listing keep the contract. It is
+// for implementations.
+func CheckList(prefix, after string, limit int) error {
+	switch {
+	case len(prefix) > MaxKeyLen:
+		return fmt.Errorf("%w: prefix of %d bytes, at most %d are allowed", ErrInvalid, len(prefix), MaxKeyLen)
+	case len(after) > MaxKeyLen:
+		return fmt.Errorf("%w: list after a key of %d bytes, at most %d are allowed", ErrInvalid, len(after), MaxKeyLen)
+	case limit < 1 || limit > MaxListLen:
+		return fmt.Errorf("%w: list of %d records, 1 to %d are allowed", ErrInvalid, limit, MaxListLen)
 	}
 	return nil
 }

@@ -8,9 +8,10 @@
 //   - Each request has one limit of time, body included, and one of size,
 //     counted after decompression.
 //   - Redirects are few, never lead from https to http, and pass the same
-//     checks. No request carries a cookie, and no proxy of the environment is
-//     used, because it would resolve names in our place.
-//   - No error contains a URL's query.
+//     checks. What may carry a credential follows none; see [Client.Do]. No
+//     request carries a cookie, and no proxy of the environment is used,
+//     because it would resolve names in our place.
+//   - No error contains a URL's query, a header or a body.
 package httpx
 
 import (
@@ -22,10 +23,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
-// Errors of [Client.Get]. Match them with [errors.Is]. That time ran out shows
+// Errors of [Client.Get] and [Client.Do]. Match them with [errors.Is]. That time ran out shows
 // as [context.DeadlineExceeded] or as a [net.Error] with Timeout.
 var (
 	// ErrPrivateAddress says that the host has no address that may be
@@ -35,7 +37,8 @@ var (
 	// ErrTooLarge says that the body is larger than the caller wants.
 	ErrTooLarge = errors.New("response too large")
 
-	// ErrRedirect says that a redirect must not be followed.
+	// ErrRedirect says that a redirect must not be followed. Only Get follows
+	// any, so only Get returns it.
 	ErrRedirect = errors.New("redirect refused")
 )
 
@@ -88,6 +91,7 @@ type Client struct {
 // Response is a complete answer, whatever its status.
 type Response struct {
 	Status int
+	Reason string // the words after the status, where they are the server's own: HTTP/1 only
 	Header http.Header
 	Body   []byte
 	URL    string // what was asked last, after redirects
@@ -158,17 +162,14 @@ func (c *Client) Get(ctx context.Context, rawURL, accept string, maxBytes int64)
 
 // once sends one request. It returns the answer, or where that leads.
 func (c *Client) once(ctx context.Context, u *url.URL, accept string, maxBytes int64) (*Response, *url.URL, error) {
-	// The transport is used without an http.Client, whose errors quote URLs
-	// and whose redirects tell the next host the last URL.
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, nil, cause(err)
 	}
-	req.Header.Set("User-Agent", c.userAgent)
 	if accept != "" {
 		req.Header.Set("Accept", accept)
 	}
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.roundTrip(req)
 	if err != nil {
 		return nil, nil, cause(err)
 	}
@@ -178,11 +179,33 @@ func (c *Client) once(ctx context.Context, u *url.URL, accept string, maxBytes i
 		next, err := redirect(u, location)
 		return nil, next, err
 	}
+	answer, err := complete(resp, u, maxBytes)
+	return answer, nil, err
+}
+
+// roundTrip uses the transport without an http.Client, whose errors quote URLs
+// and whose redirects tell the next host the last URL.
+func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
+	req.Header.Set("User-Agent", c.userAgent)
+	return c.transport.RoundTrip(req)
+}
+
+// complete reads the rest of an answer to a request for u.
+func complete(resp *http.Response, u *url.URL, maxBytes int64) (*Response, error) {
 	body, err := readAll(resp, maxBytes)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return &Response{Status: resp.StatusCode, Header: resp.Header, Body: body, URL: u.String()}, nil, nil
+	return &Response{Status: resp.StatusCode, Reason: reason(resp), Header: resp.Header, Body: body, URL: u.String()}, nil
+}
+
+// reason returns the words of the status line that say more than its number.
+func reason(resp *http.Response) string {
+	_, words, _ := strings.Cut(resp.Status, " ") // HTTP/2 has none, and Go puts in the usual
+	if strings.EqualFold(words, http.StatusText(resp.StatusCode)) {
+		return ""
+	}
+	return words
 }
 
 // cause strips the URL, which it quotes in full, from an error of package url.

@@ -136,5 +136,8 @@ func load(ctx context.Context, st Storage) (*Ring, error) {
 // Sealer seals with the ring's keys.
 func (r *Ring) Sealer() *seal.Sealer { return r.sealer }
 
+// Sign returns claims as a JWS of the key in use.
+func (r *Ring) Sign(claims any) (string, error) { return r.signing[0].Sign(claims) }
+
 // PublicKeys returns the JWKS document of the signing keys, newest first.
 func (r *Ring) PublicKeys() []byte { return r.public }

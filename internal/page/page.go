@@ -67,11 +67,23 @@ type Exchange struct {
 	Proof *Form
 }
 
+// Score is a line of the page about scores.
+type Score struct {
+	When    string // RFC 3339
+	Learner string
+	Points  string
+	State   string // id of a word: state_queued and its like
+	Reason  string
+	Resend  *Form // offered for what failed
+}
+
 // Page is what is shown.
 type Page struct {
 	ID        string
 	Reference string // under which the log has the reason
 	Fields    []Field
+	Scores    []Score
+	Next      string // where older scores are
 	Exchange  *Exchange
 	Window    *Form  // opens a window of its own
 	Back      string // where the platform wants the person back
@@ -162,7 +174,10 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	policy := r.csp
-	if p.Window == nil && p.Exchange == nil {
+	switch {
+	case len(p.Scores) > 0:
+		policy += "; form-action 'self'"
+	case p.Window == nil && p.Exchange == nil:
 		policy += "; form-action 'none'"
 	} // else the form ends at the platform, or wherever that signs people in
 	if p.Exchange != nil {

@@ -93,6 +93,10 @@ type Session struct {
 // Person returns the key of the person whose session it is.
 func (s *Session) Person() string { return s.person }
 
+// Key returns what the store calls the session. Whoever knows it can find the
+// session by [Manager.Member], so it leaves the server sealed only.
+func (s *Session) Key() string { return s.key }
+
 // Launch returns the launch that made the session.
 func (s *Session) Launch() Launch { return s.launch }
 

@@ -207,6 +207,38 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	})
 }
 
+// List implements [store.Store].
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]store.Record, error) {
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	if err := store.CheckList(prefix, after, limit); err != nil {
+		return nil, err
+	}
+	list := []store.Record{}
+	err := s.read(func(tx *bbolt.Tx) error {
+		now, c := s.now(), tx.Bucket(recordsBucket).Cursor()
+		k, rec := c.Seek([]byte(max(prefix, after)))
+		if k != nil && string(k) == after {
+			k, rec = c.Next()
+		}
+		for ; k != nil && bytes.HasPrefix(k, []byte(prefix)) && len(list) < limit; k, rec = c.Next() {
+			if len(rec) < expiryLen {
+				return fmt.Errorf("%w: record of %d bytes", ErrCorrupt, len(rec))
+			}
+			if store.Expired(now, expiryOf(rec)) {
+				continue
+			}
+			list = append(list, store.Record{Key: string(k), Value: append([]byte{}, rec[expiryLen:]...)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
 // Sweep frees the space of records that have expired and returns how many
 // there were. The store does so by itself; expired records are never returned
 // in any case.

@@ -7,6 +7,8 @@ import (
 	"container/heap"
 	"context"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -148,6 +150,31 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		s.remove(r)
 	}
 	return nil
+}
+
+// List implements [store.Store]. It looks at every key.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]store.Record, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.usable(ctx); err != nil {
+		return nil, err
+	}
+	if err := store.CheckList(prefix, after, limit); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var found []*record
+	for key, r := range s.records {
+		if key > after && strings.HasPrefix(key, prefix) && !store.Expired(now, r.expiry) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int { return strings.Compare(a.key, b.key) })
+	list := make([]store.Record, 0, min(limit, len(found)))
+	for _, r := range found[:min(limit, len(found))] {
+		list = append(list, store.Record{Key: r.key, Value: bytes.Clone(r.val)})
+	}
+	return list, nil
 }
 
 // Close implements [store.Store].

@@ -61,6 +61,12 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) store.Store
 		{"SwapOneWinner", testSwapOneWinner},
 		{"SwapLosesNoIncrement", testSwapLosesNoIncrement},
 		{"Delete", testDelete},
+		{"List", testList},
+		{"ListLeavesOutExpired", testListLeavesOutExpired},
+		{"ListPages", testListPages},
+		{"ListCopies", testListCopies},
+		{"ListLimits", testListLimits},
+		{"ListDuringWrites", testListDuringWrites},
 		{"Expiry", testExpiry},
 		{"ExpiryRoundsUp", testExpiryRoundsUp},
 		{"WritesOverExpired", testOverExpired},
@@ -571,8 +577,13 @@ func (e *env) calls(ctx context.Context) map[string]error {
 	if ok && swapErr != nil {
 		e.Errorf("Swap = true, %v", swapErr)
 	}
+	list, listErr := e.List(ctx, "", "", 10)
+	if list != nil && listErr != nil {
+		e.Errorf("List = %q, %v", list, listErr)
+	}
 	return map[string]error{
 		"Get":         getErr,
+		"List":        listErr,
 		"Put":         e.Put(ctx, "a", []byte("x"), 0),
 		"PutIfAbsent": absentErr,
 		"Swap":        swapErr,
@@ -619,6 +630,9 @@ func testClosed(e *env) {
 	}
 	if _, err := e.Swap(e.ctx, "", nil, nil, -1); !errors.Is(err, store.ErrClosed) {
 		e.Errorf("invalid Swap after Close: %v, want ErrClosed", err)
+	}
+	if _, err := e.List(e.ctx, "", "", 0); !errors.Is(err, store.ErrClosed) {
+		e.Errorf("invalid List after Close: %v, want ErrClosed", err)
 	}
 	if err := e.Close(); err != nil {
 		e.Errorf("second Close: %v", err)

@@ -1,0 +1,152 @@
+package caddylti
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-lti/lti/ags"
+	"github.com/caddy-lti/lti/internal/outbox"
+	"github.com/caddy-lti/lti/internal/service"
+	"github.com/caddy-lti/lti/store"
+)
+
+// platformOf returns the registration that a course belongs to, if it is still
+// configured.
+func (a *App) platformOf(at *course) *Platform {
+	for _, h := range a.used() {
+		for _, p := range h.Platforms {
+			if bytes.Equal(registrationHash(&p.registration), at.Registration) {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// grades returns the grade service of a course, as its launch offered it.
+func (a *App) grades(at *course, more ...string) (*ags.Client, error) {
+	p := a.platformOf(at)
+	if p == nil {
+		return nil, fmt.Errorf("platform %s is no longer configured", at.Platform)
+	}
+	if p.service.TokenURL == "" {
+		return nil, fmt.Errorf("platform %s has no token_url, which its services need", at.Platform)
+	}
+	access := service.Access{Platform: p.service, Deployment: at.Deployment, Origins: originsOf(append(more, at.LineItems)...)}
+	return ags.New(a.services.For(access), ags.Endpoint{Scopes: at.Scopes, LineItems: at.LineItems}), nil
+}
+
+// send delivers a score of the outbox.
+func (a *App) send(ctx context.Context, e outbox.Entry) outbox.Result {
+	var q queued
+	if err := json.Unmarshal(e.Body, &q); err != nil {
+		return outbox.Result{Outcome: outbox.Dead, Reason: "what was kept of the score cannot be read"}
+	}
+	d := &q.Destination
+	if d.Test {
+		return outbox.Result{Outcome: outbox.Skipped, Reason: "it was for a test person, who has no grades"}
+	}
+	ready, err := a.open()
+	if err != nil {
+		return outbox.Result{Reason: "the tool's store or keys cannot be used"}
+	}
+	client, err := a.grades(&d.course, d.LineItem)
+	if err != nil {
+		// Perhaps only for now: a configuration is easily mended.
+		return outbox.Result{Reason: err.Error()}
+	}
+	item := d.LineItem
+	if item == "" {
+		if item, err = a.lineItemOf(ctx, ready, client, d, q.Score.ScoreMaximum); err != nil {
+			return a.judge(&e, err)
+		}
+	}
+	q.Score.Timestamp = e.Time
+	if err := client.SendScore(ctx, item, q.Score); err != nil {
+		if errors.Is(err, ags.ErrGone) && d.LineItem == "" {
+			// It was deleted since it was found: the next attempt looks again.
+			if err := ready.store.Delete(ctx, linkKey(d)); err != nil {
+				return outbox.Result{Reason: "the tool's store cannot be used"}
+			}
+			if e.Attempts < 3 {
+				return outbox.Result{Reason: "the line item is gone; it is looked for again"}
+			}
+		}
+		return a.judge(&e, err)
+	}
+	a.logger.Debug("score delivered", zap.String("platform", e.Platform), zap.String("score", e.ID), zap.Int("attempt", e.Attempts))
+	return outbox.Result{Outcome: outbox.Delivered}
+}
+
+// mendPause is between two attempts where an administrator has to do something.
+const mendPause = 5 * time.Minute
+
+// judge says what the failure of a delivery means.
+func (a *App) judge(e *outbox.Entry, err error) outbox.Result {
+	fields := []zap.Field{zap.String("platform", e.Platform), zap.String("score", e.ID), zap.Int("attempt", e.Attempts), zap.Error(err)}
+	failed, ok := errors.AsType[*ags.Error](err)
+	if !ok {
+		a.logger.Warn("a score could not be delivered and is tried again", fields...)
+		return outbox.Result{Reason: err.Error()}
+	}
+	reason := failed.Error()
+	switch {
+	case errors.Is(err, ags.ErrOlder):
+		return outbox.Result{Outcome: outbox.Superseded, Reason: reason}
+	case failed.Retry:
+		a.logger.Warn("a score could not be delivered and is tried again", fields...)
+		return outbox.Result{Reason: reason, After: failed.After}
+	case failed.Whose == ags.ToolAdmin:
+		// Such as a client id that the platform does not know. It can be mended
+		// here, and nobody should have to send scores again for it.
+		a.logger.Error("scores cannot be delivered until the configuration is mended; they are kept", fields...)
+		return outbox.Result{Reason: reason, After: mendPause}
+	}
+	a.logger.Error("a score was refused for good: /grades has it, for instructors of the course", append(fields, zap.String("who_can_mend_it", string(failed.Whose)))...)
+	return outbox.Result{Outcome: outbox.Dead, Reason: reason}
+}
+
+// linkKey is where the store has the line item that belongs to a resource link.
+func linkKey(d *destination) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%x %q %q %q", d.Registration, d.Deployment, d.LineItems, d.Link))
+	return "lineitem:" + base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// lineItemTag marks the line items that were made for a resource link.
+const lineItemTag = "caddylti"
+
+// lineItemOf finds the line item of a resource link, or makes it, once.
+func (a *App) lineItemOf(ctx context.Context, ready *ready, client *ags.Client, d *destination, maximum *float64) (string, error) {
+	ready.making.Lock()
+	defer ready.making.Unlock()
+	switch val, err := ready.store.Get(ctx, linkKey(d)); {
+	case err == nil:
+		return string(val), nil
+	case !errors.Is(err, store.ErrNotFound):
+		return "", err
+	}
+	wanted := ags.Wanted{ResourceLinkID: d.Link, ResourceID: d.Link, Tag: lineItemTag, Label: d.Label, ScoreMaximum: 100}
+	if wanted.Label == "" {
+		wanted.Label = "Activity " + d.Link
+	}
+	if maximum != nil {
+		wanted.ScoreMaximum = *maximum
+	}
+	item, _, err := client.FindOrMake(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	// Its origin has to be one that the launch named, or the next call refuses it.
+	if err := ready.store.Put(ctx, linkKey(d), []byte(item.ID), handleLifetime); err != nil {
+		return "", err
+	}
+	return item.ID, nil
+}

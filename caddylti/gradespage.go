@@ -1,0 +1,105 @@
+package caddylti
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/caddy-lti/lti/internal/outbox"
+	"github.com/caddy-lti/lti/internal/page"
+	"github.com/caddy-lti/lti/lti"
+)
+
+// gradesPage is how many scores one page shows.
+const gradesPage = 200
+
+// serveGrades shows instructors what became of the scores of their course, and
+// sends again what failed.
+func (h *Handler) serveGrades(w http.ResponseWriter, r *http.Request) error {
+	v, err := h.visit(r)
+	refuse := func(err error) error { return h.refuse(w, r, &refusal{err: err, form: true}) }
+	switch {
+	case err != nil:
+		return refuse(err)
+	case v == nil:
+		return refuse(&lti.Error{Code: lti.CodeSessionMissing})
+	case !v.facts.hasRole(instructorRoles):
+		return refuse(lti.Refuse(lti.CodeRoleRefused, "the scores of a course are for its instructors"))
+	}
+	ready, err := h.app.open()
+	if err != nil {
+		return refuse(unavailable(err))
+	}
+	at, err := h.courseOf(v.facts)
+	if err != nil {
+		return h.pages.Write(w, http.StatusOK, page.Page{ID: "grades_none"})
+	}
+	if r.Method == http.MethodPost {
+		return h.resendScore(w, r, ready, at)
+	}
+	entries, next, err := ready.outbox.List(r.Context(), outbox.Filter{Group: at.group()}, r.URL.Query().Get("after"), gradesPage)
+	if errors.Is(err, outbox.ErrInvalid) {
+		return refuse(lti.Refuse(lti.CodeNotFound, "no such page of scores"))
+	}
+	if err != nil {
+		return refuse(unavailable(err))
+	}
+	p := page.Page{ID: "grades"}
+	if len(entries) == 0 && next == "" {
+		p.ID = "grades_empty"
+	}
+	for i := range entries {
+		p.Scores = append(p.Scores, h.scoreLine(&entries[i]))
+	}
+	if next != "" {
+		p.Next = h.Base + "/grades?after=" + url.QueryEscape(next)
+	}
+	return h.pages.Write(w, http.StatusOK, p)
+}
+
+func (h *Handler) scoreLine(e *outbox.Entry) page.Score {
+	line := page.Score{When: e.Taken.UTC().Format(time.RFC3339), State: "state_" + string(e.State), Reason: e.Reason}
+	var q queued
+	if err := json.Unmarshal(e.Body, &q); err == nil {
+		line.Learner = q.Destination.User
+		if given, most := q.Score.ScoreGiven, q.Score.ScoreMaximum; given != nil && most != nil {
+			line.Points = strconv.FormatFloat(*given, 'g', -1, 64) + " / " + strconv.FormatFloat(*most, 'g', -1, 64)
+		}
+	}
+	if e.State == outbox.StateDead {
+		line.Resend = &page.Form{Action: h.Base + "/grades", Values: []page.Value{{Name: "id", Value: e.ID}}}
+	}
+	return line
+}
+
+// resendScore queues a score again that had failed.
+func (h *Handler) resendScore(w http.ResponseWriter, r *http.Request, ready *ready, at *course) error {
+	refuse := func(err error) error { return h.refuse(w, r, &refusal{err: err, form: true}) }
+	if !h.sameOrigin(r) {
+		return refuse(lti.Refuse(lti.CodeRequestForeignOrigin, "a score was to be sent again by another site's page"))
+	}
+	form, err := readForm(w, r, 4<<10)
+	if err != nil {
+		return refuse(err)
+	}
+	entry, err := ready.outbox.Get(r.Context(), form.Get("id"))
+	if err == nil && entry.Group != at.group() {
+		err = outbox.ErrNotFound
+	}
+	if err == nil {
+		_, err = ready.outbox.Retry(r.Context(), entry.ID)
+	}
+	switch {
+	case errors.Is(err, outbox.ErrNotFound):
+		return refuse(lti.Refuse(lti.CodeNotFound, "no such score in this course"))
+	case errors.Is(err, outbox.ErrOlder), errors.Is(err, outbox.ErrNotDead):
+		return h.pages.Write(w, http.StatusConflict, page.Page{ID: "score_not_resent"})
+	case err != nil:
+		return refuse(unavailable(err))
+	}
+	redirect(w, http.StatusSeeOther, h.Base+"/grades")
+	return nil
+}

@@ -1,0 +1,614 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// gradedSite is a site with an API whose platform is the demo LMS, and the app
+// behind it, which sees the tokens.
+type gradedSite struct {
+	*caddy
+	app  *httptest.Server
+	text string // the Caddyfile
+
+	mu     sync.Mutex
+	tokens map[string]string // by the X-LTI-Launch-Id that came along
+	last   string
+}
+
+const gradeKey = "0123456789abcdefghijklmn"
+
+func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
+	tb.Helper()
+	s := &gradedSite{caddy: newCaddy(tb), tokens: make(map[string]string)}
+	s.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.last = r.Header.Get("X-LTI-Token")
+		s.tokens[r.Header.Get("X-LTI-Launch-Id")] = s.last
+		_, _ = fmt.Fprintf(w, "link=%s launch=%s.", r.Header.Get("X-LTI-Resource-Link-Id"), r.Header.Get("X-LTI-Launch-Id"))
+	}))
+	tb.Cleanup(s.app.Close)
+	s.text = fmt.Sprintf(`{
+	admin localhost:$ADMIN
+	auto_https off
+	default_bind 127.0.0.1
+	lti {
+		http_client {
+			allow_private 127.0.0.1
+		}
+	}
+}
+http://lms.localhost:$PORT {
+	devlms {
+		%s
+		tool quiz {
+			client_id quiz
+			deployment 1
+			login http://tool.localhost:$PORT/lti/login
+			redirect http://tool.localhost:$PORT/lti/launch
+			jwks http://tool.localhost:$PORT/lti/jwks.json
+			link "Quiz one" http://tool.localhost:$PORT/one/ iframe
+			link "Quiz two" http://tool.localhost:$PORT/two/ iframe
+		}
+	}
+}
+http://tool.localhost:$PORT {
+	lti {
+		public /open/*
+		api {
+			key nightly %s {
+				platform demo
+				allow scores results lineitems
+			}
+			key other 0123456789abcdefghijklmX {
+				platform demo
+				context c-32
+				allow scores
+			}
+		}
+		%s
+		platform demo {
+			issuer http://lms.localhost:$PORT
+			auth_url http://lms.localhost:$PORT/auth
+			token_url http://lms.localhost:$PORT/token
+			jwks_url http://lms.localhost:$PORT/jwks
+			client_id quiz
+			deployment 1
+		}
+	}
+	reverse_proxy %s
+}
+`, lmsOptions, gradeKey, toolOptions, s.app.Listener.Addr())
+	s.start(s.text)
+	return s
+}
+
+func (s *gradedSite) lms(path string) string  { return s.origin("lms.localhost") + path }
+func (s *gradedSite) site(path string) string { return s.origin("tool.localhost") + path }
+
+var formAction = regexp.MustCompile(`<form method="post" action="([^"]+)"`)
+
+// submit posts the form that a page would post by itself.
+func (b *browser) submit(res *answer) *answer {
+	b.tb.Helper()
+	m := formAction.FindStringSubmatch(res.body)
+	if m == nil {
+		b.tb.Fatalf("no form to post: %d %s", res.StatusCode, res.body)
+	}
+	return b.post(html.UnescapeString(m[1]), hidden(res.body).Encode())
+}
+
+// open launches an activity as a person, and returns the token that the app gets.
+func (s *gradedSite) open(b *browser, person, course, activity string) (token string) {
+	b.tb.Helper()
+	if res := b.post(s.lms("/person"), url.Values{"person": {person}}.Encode(), "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusSeeOther {
+		b.tb.Fatalf("choosing %s: %d %s", person, res.StatusCode, res.body)
+	}
+	res := b.get(s.lms("/initiate/" + course + "/quiz." + activity))
+	if res.StatusCode == http.StatusOK {
+		res = b.submit(res)
+	} else {
+		res = b.get(res.Header.Get("Location"))
+	}
+	res = b.passProbe(res)
+	res = b.submit(b.get(res.Header.Get("Location")))
+	if res.StatusCode != http.StatusSeeOther {
+		b.tb.Fatalf("launch: %d %s\n%s", res.StatusCode, res.body, s.log)
+	}
+	if res = b.get(res.Header.Get("Location")); res.StatusCode != http.StatusOK {
+		b.tb.Fatalf("the app: %d %s", res.StatusCode, res.body)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// call uses the API, as the app's server does.
+func (s *gradedSite) call(tb testing.TB, token, method, path, body string, header ...string) *answer {
+	tb.Helper()
+	b := newBrowser(tb)
+	if token != "" {
+		header = append([]string{"Authorization", "Bearer " + token}, header...)
+	}
+	if body != "" {
+		header = append([]string{"Content-Type", "application/json"}, header...)
+	}
+	res := b.do(b.request(method, s.site("/lti/api/v1/"+path), strings.NewReader(body), header...))
+	validate(tb, method, path, res)
+	return res
+}
+
+// fault switches the demo LMS.
+func (s *gradedSite) fault(tb testing.TB, fields ...string) {
+	tb.Helper()
+	form := make(url.Values)
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Add(fields[i], fields[i+1])
+	}
+	if res := newBrowser(tb).post(s.lms("/faults"), form.Encode()); res.StatusCode != http.StatusOK {
+		tb.Fatalf("faults %v: %d %s", fields, res.StatusCode, res.body)
+	}
+}
+
+type lmsScore struct {
+	LineItem   string
+	UserID     string
+	ScoreGiven float64
+	Timestamp  string
+	Status     int
+	Comment    string
+}
+
+type lmsGrade struct {
+	LineItem    string
+	UserID      string
+	ResultScore *float64
+	Label       string
+}
+
+// gradebook is what the demo LMS has.
+func (s *gradedSite) gradebook(tb testing.TB) (scores []lmsScore, grades []lmsGrade) {
+	tb.Helper()
+	var got struct {
+		Scores []lmsScore
+		Grades []lmsGrade
+	}
+	res := newBrowser(tb).get(s.lms("/grades.json"))
+	if err := json.Unmarshal([]byte(res.body), &got); err != nil {
+		tb.Fatalf("%v in %d %s", err, res.StatusCode, res.body)
+	}
+	return got.Scores, got.Grades
+}
+
+func (a *answer) json(tb testing.TB) map[string]any {
+	tb.Helper()
+	var got map[string]any
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+		tb.Fatalf("%d: %v in %s", a.StatusCode, err, a.body)
+	}
+	return got
+}
+
+// A score goes from the app to the gradebook.
+func TestScoreReachesTheGradebook(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	token := s.open(newBrowser(t), "u-2001", "c-31", "quiz-one")
+	launch := s.call(t, token, "GET", "launch", "").json(t)
+	if launch["user"].(map[string]any)["id"] != "u-2001" || launch["line_item"] == "" || launch["score_handle"] == nil {
+		t.Errorf("the launch is %v", launch)
+	}
+	res := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 8, "scoreMaximum": 10, "comment": "Well done"}`)
+	state := res.json(t)
+	if res.StatusCode != http.StatusAccepted || state["state"] != "delivered" || res.Header.Get("Location") != "/lti/api/v1/scores/"+state["id"].(string) {
+		t.Fatalf("got %d %s to %s\n%s", res.StatusCode, res.body, res.Header.Get("Location"), s.log)
+	}
+	if got := s.call(t, token, "GET", "scores/"+state["id"].(string), "").json(t); got["state"] != "delivered" {
+		t.Errorf("asked later: %v", got)
+	}
+	scores, grades := s.gradebook(t)
+	if len(scores) != 1 || scores[0].UserID != "u-2001" || scores[0].ScoreGiven != 8 || scores[0].LineItem != launch["line_item"] || scores[0].Comment != "Well done" {
+		t.Errorf("the LMS got %+v", scores)
+	}
+	if len(grades) != 1 || grades[0].ResultScore == nil || *grades[0].ResultScore != 80 {
+		t.Errorf("the gradebook has %+v", grades)
+	}
+	if got := s.call(t, token, "GET", "results", "").body; !strings.Contains(got, `"resultScore":80`) {
+		t.Errorf("the learner's result is %s", got)
+	}
+	// A repeat with the same key is the same score; with another score it is none.
+	one := s.call(t, token, "POST", "scores", `{"scoreGiven": 9, "scoreMaximum": 10}`, "Idempotency-Key", "k")
+	two := s.call(t, token, "POST", "scores", `{"scoreGiven": 9, "scoreMaximum": 10}`, "Idempotency-Key", "k")
+	if one.json(t)["id"] != two.json(t)["id"] {
+		t.Errorf("a repeat: %s and %s", one.body, two.body)
+	}
+	if res := s.call(t, token, "POST", "scores", `{"scoreGiven": 1, "scoreMaximum": 10}`, "Idempotency-Key", "k"); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("another score with the same key: %d %s", res.StatusCode, res.body)
+	}
+	// One token for the platform serves many scores.
+	if res := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 10, "scoreMaximum": 10}`); res.json(t)["state"] != "delivered" {
+		t.Errorf("the last one: %s", res.body)
+	}
+	counts := newBrowser(t).get(s.lms("/faults")).json(t)["count"].(map[string]any)
+	if counts["token"].(float64) > 2 { // of results, and of scores
+		t.Errorf("%v token requests", counts["token"])
+	}
+}
+
+// What the API does not do, and how it says so.
+func TestAPIRefuses(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	b := newBrowser(t)
+	token := s.open(b, "u-2001", "c-31", "quiz-one")
+	const good = `{"scoreGiven": 8, "scoreMaximum": 10}`
+	for _, tt := range []struct {
+		name, token, method, path, body string
+		header                          []string
+		status                          int
+		code, field                     string
+	}{
+		{"no token", "", "POST", "scores", good, nil, 401, "token_invalid", ""},
+		{"another token", "AAAA", "POST", "scores", good, nil, 401, "token_invalid", ""},
+		{"basic", "", "POST", "scores", good, []string{"Authorization", "Basic " + token}, 401, "token_invalid", ""},
+		{"the cookie alone", "", "GET", "launch", "", []string{"Cookie", "__Host-lti=" + b.cookie("tool.localhost", "__Host-lti")}, 401, "token_invalid", ""},
+		{"a foreign page", token, "POST", "scores", good, []string{"Origin", "https://evil.example"}, 403, "request_foreign_origin", ""},
+		{"another learner", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "userId": "u-2002"}`, nil, 403, "forbidden", ""},
+		{"another line item", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "lineItem": "http://lms.localhost/x"}`, nil, 403, "forbidden", ""},
+		{"line items", token, "GET", "lineitems", "", nil, 403, "forbidden", ""},
+		{"making a line item", token, "POST", "lineitems", `{"label": "x", "scoreMaximum": 1}`, nil, 403, "forbidden", ""},
+		{"another's result", token, "GET", "results?userId=u-2002", "", nil, 403, "forbidden", ""},
+		{"unknown call", token, "GET", "nothing", "", nil, 404, "not_found", ""},
+		{"unknown score", token, "GET", "scores/nothing", "", nil, 404, "not_found", ""},
+		{"wrong method", token, "PUT", "scores", good, nil, 405, "method_not_allowed", ""},
+		{"no JSON", token, "POST", "scores", "scoreGiven=8", nil, 400, "body_malformed", ""},
+		{"a list", token, "POST", "scores", "[1]", nil, 400, "body_malformed", ""},
+		{"twice", token, "POST", "scores", `{"scoreGiven": 8, "scoreGiven": 9, "scoreMaximum": 10}`, nil, 400, "body_malformed", ""},
+		{"no type", token, "POST", "scores", good, []string{"Content-Type", "text/plain"}, 415, "media_type", ""},
+		{"negative", token, "POST", "scores", `{"scoreGiven": -1, "scoreMaximum": 10}`, nil, 422, "invalid", "scoreGiven"},
+		{"NaN", token, "POST", "scores", `{"scoreGiven": "NaN", "scoreMaximum": 10}`, nil, 422, "invalid", "scoreGiven"},
+		{"a text", token, "POST", "scores", `{"scoreGiven": "8", "scoreMaximum": 10}`, nil, 422, "invalid", "scoreGiven"},
+		{"maximum 0", token, "POST", "scores", `{"scoreGiven": 0, "scoreMaximum": 0}`, nil, 422, "invalid", "scoreMaximum"},
+		{"no maximum", token, "POST", "scores", `{"scoreGiven": 8}`, nil, 422, "invalid", "scoreMaximum"},
+		{"misspelt", token, "POST", "scores", `{"score": 8, "scoreGiven": 8, "scoreMaximum": 10}`, nil, 422, "invalid", "score"},
+		{"unknown progress", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "activityProgress": "Done"}`, nil, 422, "invalid", "activityProgress"},
+		{"unknown grading", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "gradingProgress": "Done"}`, nil, 422, "invalid", "gradingProgress"},
+		{"a long comment", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "comment": "` + strings.Repeat("x", 11<<10) + `"}`, nil, 422, "invalid", "comment"},
+		{"a comment of 1 MB", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "comment": "` + strings.Repeat("x", 1<<20) + `"}`, nil, 422, "request_too_large", ""},
+		{"ahead", token, "POST", "scores", fmt.Sprintf(`{"scoreGiven": 8, "scoreMaximum": 10, "timestamp": %q}`, time.Now().Add(2*time.Minute).UTC().Format(time.RFC3339Nano)), nil, 422, "invalid", "timestamp"},
+		{"no time", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "timestamp": "yesterday"}`, nil, 422, "invalid", "timestamp"},
+		{"not final", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "gradingProgress": "Pending"}`, nil, 422, "invalid", "gradingProgress"},
+		{"no score", token, "POST", "scores", `{"activityProgress": "Started"}`, nil, 422, "invalid", "gradingProgress"},
+		{"a wait too long", token, "POST", "scores?wait=1h", good, nil, 422, "invalid", "wait"},
+		{"a handle with a launch", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "score_handle": "x"}`, nil, 422, "invalid", "score_handle"},
+		{"a key without a place", gradeKey, "POST", "scores", good, nil, 422, "invalid", "context"},
+		{"a key for a course nobody came from", gradeKey, "GET", "lineitems?platform=demo&context=c-99", "", nil, 409, "service_missing", ""},
+		{"a key for another platform", gradeKey, "GET", "lineitems?platform=moodle&context=c-31", "", nil, 403, "forbidden", ""},
+		{"a key without a user", gradeKey, "POST", "scores?platform=demo&context=c-31", good, nil, 422, "invalid", "userId"},
+		{"a key and no launch", gradeKey, "GET", "launch", "", nil, 403, "forbidden", ""},
+		{"a made-up handle", gradeKey, "POST", "scores?score_handle=AAAA", good, nil, 422, "invalid", "score_handle"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res := s.call(t, tt.token, tt.method, tt.path, tt.body, tt.header...)
+			if res.StatusCode != tt.status || res.Header.Get("Content-Type") != "application/problem+json" || res.Header.Get("Cache-Control") != "no-store" {
+				t.Fatalf("got %d %v %s", res.StatusCode, res.Header, res.body)
+			}
+			got := res.json(t)
+			if field, _ := got["field"].(string); got["code"] != tt.code || field != tt.field {
+				t.Errorf("got %s", res.body)
+			}
+			if res.Header.Get("Access-Control-Allow-Origin") != "" || (tt.status == 401) != (res.Header.Get("WWW-Authenticate") != "") {
+				t.Errorf("headers %v", res.Header)
+			}
+		})
+	}
+	if scores, _ := s.gradebook(t); len(scores) > 0 {
+		t.Errorf("the LMS got %+v", scores)
+	}
+	// The token is for protected paths, and dies with the session.
+	b.get(s.site("/open/x"))
+	if s.last != "" {
+		t.Error("a public path got the token")
+	}
+	if res := b.post(s.site("/lti/logout"), "", "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusOK {
+		t.Fatalf("logout: %d", res.StatusCode)
+	}
+	if res := s.call(t, token, "POST", "scores", good); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("after logout: %d %s", res.StatusCode, res.body)
+	}
+}
+
+// What an instructor's launch, or a key, may do beyond a learner's.
+func TestGradebookCalls(t *testing.T) {
+	s := newGradedSite(t, "fault page_size 1", "")
+	learner := s.open(newBrowser(t), "u-2002", "c-31", "quiz-one")
+	handle, _ := s.call(t, learner, "GET", "launch", "").json(t)["score_handle"].(string)
+	token := s.open(newBrowser(t), "u-1001", "c-31", "quiz-two")
+	own, _ := s.call(t, token, "GET", "launch", "").json(t)["line_item"].(string)
+	list := func(path string) (items []map[string]any) {
+		t.Helper()
+		res := s.call(t, token, "GET", path, "")
+		if err := json.Unmarshal([]byte(res.body), &items); err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, res.StatusCode, res.body)
+		}
+		return items
+	}
+	if got := list("lineitems"); len(got) != 2 {
+		t.Errorf("the course has %v", got)
+	}
+	res := s.call(t, token, "POST", "lineitems", `{"label": "Essay", "scoreMaximum": 20, "tag": "essay", "resourceId": "e1"}`)
+	made := res.json(t)
+	id, _ := made["id"].(string)
+	if res.StatusCode != http.StatusCreated || made["label"] != "Essay" || id == "" {
+		t.Fatalf("made: %d %s", res.StatusCode, res.body)
+	}
+	path := "lineitems/" + base64.RawURLEncoding.EncodeToString([]byte(id))
+	if res.Header.Get("Location") != "/lti/api/v1/"+path {
+		t.Errorf("it is at %s", res.Header.Get("Location"))
+	}
+	if got := list("lineitems?tag=essay"); len(got) != 1 || got[0]["id"] != id {
+		t.Errorf("by tag: %v", got)
+	}
+	if got := s.call(t, token, "PUT", path, `{"label": "Long essay"}`).json(t); got["label"] != "Long essay" || got["scoreMaximum"] != 20.0 || got["resourceId"] != "e1" {
+		t.Errorf("changed: %v", got)
+	}
+	if got := s.call(t, token, "GET", path, "").json(t); got["label"] != "Long essay" {
+		t.Errorf("read: %v", got)
+	}
+	// Scores of others, there and in the activity.
+	for _, where := range []string{id, own} {
+		body := fmt.Sprintf(`{"scoreGiven": 5, "scoreMaximum": 10, "userId": "u-2003", "lineItem": %q}`, where)
+		if got := s.call(t, token, "POST", "scores?wait=20s", body).json(t); got["state"] != "delivered" {
+			t.Errorf("a score of another in %s: %v", where, got)
+		}
+	}
+	if got := list("results?lineItem=" + url.QueryEscape(id)); len(got) != 1 || got[0]["userId"] != "u-2003" || got[0]["resultScore"] != 10.0 {
+		t.Errorf("results: %v", got)
+	}
+	// The platform says no: its words arrive.
+	got := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 5, "scoreMaximum": 10, "userId": "u-1001"}`).json(t)
+	if got["state"] != "dead" || !strings.Contains(got["reason"].(string), "not a learner") {
+		t.Errorf("a teacher's own score: %v", got)
+	}
+	// Nothing of another course.
+	other := strings.Replace(id, "/c-31/", "/c-32/", 1)
+	for _, res := range []*answer{
+		s.call(t, token, "POST", "scores", fmt.Sprintf(`{"scoreGiven": 5, "scoreMaximum": 10, "userId": "u-2003", "lineItem": %q}`, other)),
+		s.call(t, token, "GET", "results?lineItem="+url.QueryEscape(other), ""),
+		s.call(t, token, "DELETE", "lineitems/"+base64.RawURLEncoding.EncodeToString([]byte(other)), ""),
+		s.call(t, token, "GET", "lineitems/"+base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(id, "/lineitems/", "/lineitems/../../c-32/lineitems/", 1))), ""),
+		s.call(t, token, "GET", "lineitems/"+base64.RawURLEncoding.EncodeToString([]byte("http://127.0.0.1:1/x")), ""),
+	} {
+		if res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d %s", res.Request.URL, res.StatusCode, res.body)
+		}
+	}
+
+	// A key, after everybody has gone: by a handle, and by names.
+	if res := s.call(t, gradeKey, "POST", "scores?wait=20s", fmt.Sprintf(`{"scoreGiven": 3, "scoreMaximum": 4, "score_handle": %q}`, handle)); res.json(t)["state"] != "delivered" {
+		t.Errorf("by handle: %s", res.body)
+	}
+	if res := s.call(t, "0123456789abcdefghijklmX", "POST", "scores?score_handle="+handle, `{"scoreGiven": 3, "scoreMaximum": 4}`); res.StatusCode != http.StatusForbidden {
+		t.Errorf("by handle, with a key for another course: %d", res.StatusCode)
+	}
+	if res := s.call(t, gradeKey, "POST", "scores?platform=demo&context=c-31&wait=20s", fmt.Sprintf(`{"scoreGiven": 4, "scoreMaximum": 4, "userId": "u-2001", "lineItem": %q}`, id)); res.json(t)["state"] != "delivered" {
+		t.Errorf("by names: %s", res.body)
+	}
+	if res := s.call(t, gradeKey, "GET", "results?platform=demo&context=c-31&lineItem="+url.QueryEscape(id)+"&userId=u-2001", ""); !strings.Contains(res.body, `"resultScore":20`) {
+		t.Errorf("results by key: %d %s", res.StatusCode, res.body)
+	}
+	if res := s.call(t, token, "DELETE", path, ""); res.StatusCode != http.StatusNoContent {
+		t.Errorf("deleted: %d %s", res.StatusCode, res.body)
+	}
+	// What the platform does not answer is said.
+	s.fault(t, "ags", "down")
+	if res := s.call(t, token, "GET", "lineitems", ""); res.StatusCode != http.StatusBadGateway || res.json(t)["code"] != "platform_unreachable" {
+		t.Errorf("a platform that is down: %d %s", res.StatusCode, res.body)
+	}
+	if res := s.call(t, token, "POST", "scores", `{"scoreGiven": 1, "scoreMaximum": 2, "userId": "u-2003"}`); res.StatusCode != http.StatusAccepted {
+		t.Errorf("a score for a platform that is down: %d %s", res.StatusCode, res.body)
+	}
+}
+
+// An activity without a line item: one is made, once, however many scores come
+// at the same time.
+func TestLineItemIsMadeOnce(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	s.fault(t, "no_lineitem", "on")
+	tokens := []string{s.open(newBrowser(t), "u-2001", "c-31", "quiz-one"), s.open(newBrowser(t), "u-2002", "c-31", "quiz-one"), s.open(newBrowser(t), "u-2003", "c-31", "quiz-one")}
+	var wg sync.WaitGroup
+	for _, token := range tokens {
+		wg.Go(func() {
+			if got := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 1, "scoreMaximum": 2}`).json(t); got["state"] != "delivered" {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+	wg.Wait()
+	_, grades := s.gradebook(t)
+	if len(grades) != 3 {
+		t.Fatalf("the gradebook has %+v", grades)
+	}
+	for _, g := range grades {
+		if g.LineItem != grades[0].LineItem {
+			t.Errorf("two line items: %+v", grades)
+		}
+	}
+}
+
+// Two tabs of one learner: the token of each is for its own activity.
+func TestTokensNeverCross(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	b := newBrowser(t)
+	s.open(b, "u-2001", "c-31", "quiz-one")
+	s.open(b, "u-2001", "c-31", "quiz-two")
+	for i := range 50 {
+		want := []string{"one", "two"}[i%2]
+		res := b.get(s.site("/" + want + "/page"))
+		s.mu.Lock()
+		token := s.last
+		s.mu.Unlock()
+		launch := s.call(t, token, "GET", "launch", "").json(t)
+		if got := launch["resource_link"].(map[string]any)["title"]; got != "Quiz "+want || launch["launch_id"] != launchOf(res) {
+			t.Fatalf("in tab %s the token is of %v", want, launch)
+		}
+	}
+}
+
+// An LMS that fails half its calls, a server that dies again and again: the last
+// score of each learner arrives, in order, and in the right place.
+func TestScoresSurviveAll(t *testing.T) {
+	const learners, rounds = 3, 12
+	s := newGradedSite(t, "", "")
+	people := []string{"u-2001", "u-2002", "u-2003"}
+	var tokens [learners]string
+	for i, p := range people {
+		tokens[i] = s.open(newBrowser(t), p, "c-31", "quiz-one")
+	}
+	// The demo LMS lives in the same process: it forgets its grades with it, so
+	// what is counted is what the outbox says, and the last scores, sent again.
+	ids := make(map[string]string)
+	last := make(map[string]int)
+	for round := range rounds {
+		s.fault(t, "scores", "half")
+		for i, p := range people {
+			res := s.call(t, tokens[i], "POST", "scores", fmt.Sprintf(`{"scoreGiven": %d, "scoreMaximum": 100}`, round))
+			if res.StatusCode != http.StatusAccepted {
+				t.Fatalf("round %d: %d %s", round, res.StatusCode, res.body)
+			}
+			ids[res.json(t)["id"].(string)] = p
+			last[p] = round
+		}
+		if round%3 == 2 {
+			s.kill()
+			s.start(s.text)
+		}
+	}
+	s.fault(t, "reset", "faults")
+	deadline := time.Now().Add(90 * time.Second)
+	for id, p := range ids {
+		for i, who := range people {
+			if who != p {
+				continue
+			}
+			for {
+				state := s.call(t, tokens[i], "GET", "scores/"+id, "").json(t)["state"]
+				if state == "delivered" || state == "replaced" {
+					break
+				}
+				if state == "dead" || time.Now().After(deadline) {
+					t.Fatalf("score %s of %s is %v\n%s", id, p, state, s.log)
+				}
+				time.Sleep(50 * time.Millisecond) // polling: it is up to the outbox when it tries again
+			}
+		}
+	}
+	scores, _ := s.gradebook(t)
+	at := make(map[string]string)
+	value := make(map[string]float64)
+	for _, sc := range scores {
+		if sc.Status/100 != 2 {
+			continue
+		}
+		if sc.Timestamp < at[sc.UserID] {
+			t.Errorf("%s: %s came after %s", sc.UserID, sc.Timestamp, at[sc.UserID])
+		}
+		at[sc.UserID], value[sc.UserID] = sc.Timestamp, sc.ScoreGiven
+	}
+	for p, want := range last {
+		if got, ok := value[p]; ok && got != float64(want) {
+			t.Errorf("%s ends with %v, expected %d", p, got, want)
+		}
+	}
+}
+
+// A platform that hangs keeps no page and no launch waiting.
+func TestHangingPlatform(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	b := newBrowser(t)
+	token := s.open(b, "u-2001", "c-31", "quiz-one")
+	s.fault(t, "ags", "hang", "token", "hang")
+	begun := time.Now()
+	id := s.call(t, token, "POST", "scores", `{"scoreGiven": 1, "scoreMaximum": 2}`).json(t)["id"].(string)
+	s.open(newBrowser(t), "u-2002", "c-31", "quiz-two")
+	if res := b.get(s.site("/one/")); res.StatusCode != http.StatusOK {
+		t.Errorf("the app: %d", res.StatusCode)
+	}
+	if state := s.call(t, token, "GET", "scores/"+id, "").json(t); state["state"] != "queued" {
+		t.Errorf("the score is %v", state)
+	}
+	if took := time.Since(begun); took > 8*time.Second { // a call to the platform would have taken its 10 s
+		t.Errorf("all that took %s", took)
+	}
+}
+
+// Instructors see what became of the scores, and send again what failed.
+func TestGradesPage(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	learner := newBrowser(t)
+	token := s.open(learner, "u-2001", "c-31", "quiz-one")
+	if res := learner.get(s.site("/lti/grades")); res.StatusCode != http.StatusForbidden {
+		t.Errorf("a learner: %d", res.StatusCode)
+	}
+	if res := newBrowser(t).get(s.site("/lti/grades")); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("nobody: %d", res.StatusCode)
+	}
+	b := newBrowser(t)
+	s.open(b, "u-1001", "c-31", "quiz-two")
+	if res := b.get(s.site("/lti/grades")); !strings.Contains(res.body, "no score in this course yet") {
+		t.Errorf("at first: %d %s", res.StatusCode, res.body)
+	}
+	if got := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 7, "scoreMaximum": 10}`).json(t); got["state"] != "delivered" {
+		t.Fatalf("got %v", got)
+	}
+	s.fault(t, "whole_seconds", "on", "scores", "redirect")
+	dead := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 9, "scoreMaximum": 10}`).json(t)
+	if dead["state"] != "dead" {
+		t.Fatalf("a platform that leads elsewhere: %v", dead)
+	}
+	res := b.get(s.site("/lti/grades"))
+	for _, want := range []string{"u-2001", "7 / 10", "9 / 10", "Delivered", "Failed", "Send again"} {
+		if !strings.Contains(res.body, want) {
+			t.Errorf("the page has no %q:\n%s", want, res.body)
+		}
+	}
+	// The teacher of another course sees nothing of it, and sends nothing again.
+	other := newBrowser(t)
+	s.open(other, "u-1001", "c-32", "quiz-one")
+	if res := other.get(s.site("/lti/grades")); strings.Contains(res.body, "u-2001") {
+		t.Error("the page of another course has it too")
+	}
+	form := url.Values{"id": {dead["id"].(string)}}.Encode()
+	for name, res := range map[string]*answer{
+		"another course": other.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"),
+		"a learner":      learner.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"),
+		"another site":   b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "cross-site"),
+	} {
+		if res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d %s", name, res.StatusCode, res.body)
+		}
+	}
+	s.fault(t, "reset", "faults")
+	if res := b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("sent again: %d %s", res.StatusCode, res.body)
+	}
+	until(t, "the score to arrive", func() bool {
+		return s.call(t, token, "GET", "scores/"+dead["id"].(string), "").json(t)["state"] == "delivered"
+	})
+	if _, grades := s.gradebook(t); len(grades) != 1 || *grades[0].ResultScore != 90 {
+		t.Errorf("the gradebook has %+v", grades)
+	}
+	if res := b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusConflict {
+		t.Errorf("a third time: %d", res.StatusCode)
+	}
+}

@@ -1,0 +1,68 @@
+package httpx
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+)
+
+// Request is what [Client.Do] sends.
+type Request struct {
+	Method   string
+	URL      string
+	Header   http.Header
+	Body     []byte
+	MaxBytes int64 // of the answer's body
+}
+
+// The phases of a request, for errors: who reads "wait for the answer" knows
+// that the other side may have done what it was asked.
+const (
+	phaseConnect = "connect"
+	phaseTLS     = "TLS handshake"
+	phaseSend    = "send the request"
+	phaseWait    = "wait for the answer"
+)
+
+// Do sends one request, which may carry a credential: it never follows a
+// redirect, but returns it as it is. Otherwise the rules of [Client.Get] hold.
+// Errors say in which phase it failed, and hold no query, header or body.
+func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
+	u, err := CheckURL(r.URL)
+	if err != nil {
+		return nil, err
+	}
+	what := strings.ToLower(r.Method) + " " + display(u)
+
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var phase atomic.Pointer[string] // the transport goes on in goroutines of its own
+	enter := func(s string) { phase.Store(&s) }
+	enter(phaseConnect)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { enter(phaseTLS) },
+		GotConn:           func(httptrace.GotConnInfo) { enter(phaseSend) },
+		WroteRequest:      func(httptrace.WroteRequestInfo) { enter(phaseWait) },
+	})
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, cause(err))
+	}
+	for name, values := range r.Header {
+		req.Header[http.CanonicalHeaderKey(name)] = append([]string(nil), values...)
+	}
+	resp, err := c.roundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s: %w", what, *phase.Load(), cause(err))
+	}
+	defer resp.Body.Close()
+	answer, err := complete(resp, u, r.MaxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return answer, nil
+}

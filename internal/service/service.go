@@ -1,0 +1,216 @@
+// Package service is the way to the platforms' services: it gets access tokens
+// and makes authorised requests. What the requests are about is the business of
+// packages such as ags.
+//
+// A token is asked for with a signed assertion (Security Framework §4.1), kept
+// until shortly before it expires, and shown only to the origins that the signed
+// claims of a launch named. Every error is an [Error].
+package service
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddy-lti/lti/internal/httpx"
+)
+
+// Platform is a tool's registration with a platform, as far as services need it.
+type Platform struct {
+	Name     string // for messages
+	Issuer   string
+	ClientID string
+	TokenURL string
+	Audience string // of assertions; empty means TokenURL, byte for byte
+}
+
+// Access is what a launch allows.
+type Access struct {
+	Platform   *Platform
+	Deployment string
+	// Origins are those of the service URLs that the signed claims named, in
+	// the spelling of [httpx.Origin]. Others never see the token.
+	Origins []string
+}
+
+// Request is one request to a service.
+type Request struct {
+	Method      string
+	URL         string
+	Accept      string // empty sends none: platforms differ on */*
+	ContentType string
+	Body        []byte
+	MaxBytes    int64 // of the answer; 0 means 1 MiB
+}
+
+// Response is an answer with a status of 200 to 299.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	URL    string
+}
+
+// HTTP sends requests; it is an [httpx.Client].
+type HTTP interface {
+	Do(ctx context.Context, r *httpx.Request) (*httpx.Response, error)
+}
+
+// Config sets up a [Client].
+type Config struct {
+	HTTP HTTP
+	// Sign returns claims as a compact JWS with the tool's current key.
+	Sign func(claims []byte) (string, error)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+const defaultMaxBytes = 1 << 20
+
+// Client has access to services. It is safe for concurrent use. Make it with
+// [New].
+type Client struct {
+	cfg Config
+
+	ctx    context.Context // ends with Close; token requests belong to it, not to who waits
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	entries map[key]*entry
+	closed  bool
+}
+
+// New returns a client without tokens.
+func New(cfg Config) *Client {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Client{cfg: cfg, ctx: ctx, cancel: cancel, entries: make(map[key]*entry)}
+}
+
+// Close ends token requests under way and waits for them.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.wg.Wait()
+}
+
+// Do makes a request with a token for scopes. A token that the service does not
+// take is renewed once. A status other than 2xx is an [Error], as is all else.
+func (c *Client) Do(ctx context.Context, a Access, scopes []string, r Request) (*Response, error) {
+	origin, err := httpx.Origin(r.URL)
+	if err != nil {
+		return nil, &Error{Kind: ForeignURL, Platform: a.Platform.Name, Whose: PlatformAdmin, Err: err}
+	}
+	if !slices.Contains(a.Origins, origin) {
+		return nil, &Error{Kind: ForeignURL, Platform: a.Platform.Name, URL: origin, Whose: Caller}
+	}
+	k := newKey(a, scopes)
+	tok, err := c.token(ctx, k, a.Platform)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.send(ctx, a, tok, r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status == http.StatusUnauthorized {
+		renewed, wait := c.renew(k, tok)
+		if wait > 0 {
+			e := c.refusal(a, tok, r, resp)
+			e.Retry, e.After = true, wait
+			return nil, e
+		}
+		if renewed {
+			if tok, err = c.token(ctx, k, a.Platform); err != nil {
+				return nil, err
+			}
+			if resp, err = c.send(ctx, a, tok, r); err != nil {
+				return nil, err
+			}
+			if resp.Status == http.StatusUnauthorized {
+				c.refused(k, tok)
+			}
+		}
+	}
+	if resp.Status < 200 || resp.Status > 299 {
+		return nil, c.refusal(a, tok, r, resp)
+	}
+	return &Response{Status: resp.Status, Header: resp.Header, Body: resp.Body, URL: resp.URL}, nil
+}
+
+func (c *Client) send(ctx context.Context, a Access, tok *token, r Request) (*httpx.Response, error) {
+	h := http.Header{"Authorization": {"Bearer " + tok.value}}
+	if r.Accept != "" {
+		h.Set("Accept", r.Accept)
+	}
+	if r.ContentType != "" {
+		h.Set("Content-Type", r.ContentType)
+	}
+	limit := r.MaxBytes
+	if limit <= 0 {
+		limit = defaultMaxBytes
+	}
+	resp, err := c.cfg.HTTP.Do(ctx, &httpx.Request{Method: r.Method, URL: r.URL, Header: h, Body: r.Body, MaxBytes: limit})
+	if err != nil {
+		return nil, failure(ctx, a.Platform.Name, r.URL, err)
+	}
+	return resp, nil
+}
+
+// refusal is the error for an answer that is no success.
+func (c *Client) refusal(a Access, tok *token, r Request, resp *httpx.Response) *Error {
+	e := fromStatus(resp, c.cfg.Now(), tok.value)
+	e.Platform, e.URL = a.Platform.Name, withoutQuery(r.URL)
+	return e
+}
+
+// Session is a [Client] with the access of one launch.
+type Session struct {
+	client *Client
+	access Access
+}
+
+// For returns the client for one launch. Its method has the form of the
+// interfaces that packages such as ags declare.
+func (c *Client) For(a Access) *Session { return &Session{client: c, access: a} }
+
+// Call makes a request with a token for scopes and returns the answer's header
+// and body; see [Client.Do].
+func (s *Session) Call(ctx context.Context, scopes []string, method, url string, header http.Header, body []byte, maxBytes int64) (http.Header, []byte, error) {
+	resp, err := s.client.Do(ctx, s.access, scopes, Request{
+		Method: method, URL: url, Body: body, MaxBytes: maxBytes,
+		Accept: header.Get("Accept"), ContentType: header.Get("Content-Type"),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp.Header, resp.Body, nil
+}
+
+// failure is the error for a request that got no answer.
+func failure(ctx context.Context, platform, rawURL string, err error) *Error {
+	e := &Error{Platform: platform, URL: withoutQuery(rawURL), Err: err}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		e.Kind, e.Retry, e.Whose = Canceled, true, Nobody
+		e.Err = context.Canceled // the phase it was in is of no interest
+	case errors.Is(err, httpx.ErrPrivateAddress):
+		e.Kind, e.Whose = Unreachable, ToolAdmin
+	case errors.Is(err, httpx.ErrTooLarge):
+		e.Kind, e.Whose = MalformedAnswer, PlatformAdmin
+	case errors.As(err, &timeout) && timeout.Timeout(): // DeadlineExceeded is one
+		e.Kind, e.Retry, e.Whose = TimedOut, true, PlatformAdmin
+	default:
+		e.Kind, e.Retry, e.Whose = Unreachable, true, PlatformAdmin
+	}
+	return e
+}
