@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,8 +20,9 @@ import (
 // behind it, which sees the tokens.
 type gradedSite struct {
 	*caddy
-	app  *httptest.Server
-	text string // the Caddyfile
+	platform *caddy // the demo LMS, a process of its own
+	app      *httptest.Server
+	text     string // the Caddyfile of the site
 
 	mu     sync.Mutex
 	tokens map[string]string // by the X-LTI-Launch-Id that came along
@@ -31,7 +33,7 @@ const gradeKey = "0123456789abcdefghijklmn"
 
 func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 	tb.Helper()
-	s := &gradedSite{caddy: newCaddy(tb), tokens: make(map[string]string)}
+	s := &gradedSite{caddy: newCaddy(tb), platform: newCaddy(tb), tokens: make(map[string]string)}
 	s.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -40,6 +42,26 @@ func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 		_, _ = fmt.Fprintf(w, "link=%s launch=%s.", r.Header.Get("X-LTI-Resource-Link-Id"), r.Header.Get("X-LTI-Launch-Id"))
 	}))
 	tb.Cleanup(s.app.Close)
+	s.platform.start(fmt.Sprintf(`{
+	admin localhost:$ADMIN
+	auto_https off
+	default_bind 127.0.0.1
+}
+http://lms.localhost:$PORT {
+	devlms {
+		%[1]s
+		tool quiz {
+			client_id quiz
+			deployment 1
+			login http://tool.localhost:%[2]d/lti/login
+			redirect http://tool.localhost:%[2]d/lti/launch
+			jwks http://tool.localhost:%[2]d/lti/jwks.json
+			link "Quiz one" http://tool.localhost:%[2]d/one/ iframe
+			link "Quiz two" http://tool.localhost:%[2]d/two/ iframe
+		}
+	}
+}
+`, lmsOptions, s.port))
 	s.text = fmt.Sprintf(`{
 	admin localhost:$ADMIN
 	auto_https off
@@ -50,25 +72,11 @@ func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 		}
 	}
 }
-http://lms.localhost:$PORT {
-	devlms {
-		%s
-		tool quiz {
-			client_id quiz
-			deployment 1
-			login http://tool.localhost:$PORT/lti/login
-			redirect http://tool.localhost:$PORT/lti/launch
-			jwks http://tool.localhost:$PORT/lti/jwks.json
-			link "Quiz one" http://tool.localhost:$PORT/one/ iframe
-			link "Quiz two" http://tool.localhost:$PORT/two/ iframe
-		}
-	}
-}
 http://tool.localhost:$PORT {
 	lti {
 		public /open/*
 		api {
-			key nightly %s {
+			key nightly %[1]s {
 				platform demo
 				allow scores results lineitems
 			}
@@ -78,24 +86,24 @@ http://tool.localhost:$PORT {
 				allow scores
 			}
 		}
-		%s
+		%[2]s
 		platform demo {
-			issuer http://lms.localhost:$PORT
-			auth_url http://lms.localhost:$PORT/auth
-			token_url http://lms.localhost:$PORT/token
-			jwks_url http://lms.localhost:$PORT/jwks
+			issuer http://lms.localhost:%[4]d
+			auth_url http://lms.localhost:%[4]d/auth
+			token_url http://lms.localhost:%[4]d/token
+			jwks_url http://lms.localhost:%[4]d/jwks
 			client_id quiz
 			deployment 1
 		}
 	}
-	reverse_proxy %s
+	reverse_proxy %[3]s
 }
-`, lmsOptions, gradeKey, toolOptions, s.app.Listener.Addr())
+`, gradeKey, toolOptions, s.app.Listener.Addr(), s.platform.port)
 	s.start(s.text)
 	return s
 }
 
-func (s *gradedSite) lms(path string) string  { return s.origin("lms.localhost") + path }
+func (s *gradedSite) lms(path string) string  { return s.platform.origin("lms.localhost") + path }
 func (s *gradedSite) site(path string) string { return s.origin("tool.localhost") + path }
 
 var formAction = regexp.MustCompile(`<form method="post" action="([^"]+)"`)
@@ -465,69 +473,83 @@ func TestTokensNeverCross(t *testing.T) {
 	}
 }
 
-// An LMS that fails half its calls, a server that dies again and again: the last
-// score of each learner arrives, in order, and in the right place.
+// A thousand scores, an LMS that fails half its calls, a server that is killed
+// ten times: the last score of each learner in each activity arrives, none in a
+// wrong place, none out of order.
 func TestScoresSurviveAll(t *testing.T) {
-	const learners, rounds = 3, 12
+	const total, kills = 1000, 10
 	s := newGradedSite(t, "", "")
-	people := []string{"u-2001", "u-2002", "u-2003"}
-	var tokens [learners]string
-	for i, p := range people {
-		tokens[i] = s.open(newBrowser(t), p, "c-31", "quiz-one")
+	type cell struct{ person, activity string }
+	type target struct {
+		token, lineItem string
+		last            int
 	}
-	// The demo LMS lives in the same process: it forgets its grades with it, so
-	// what is counted is what the outbox says, and the last scores, sent again.
-	ids := make(map[string]string)
-	last := make(map[string]int)
-	for round := range rounds {
-		s.fault(t, "scores", "half")
-		for i, p := range people {
-			res := s.call(t, tokens[i], "POST", "scores", fmt.Sprintf(`{"scoreGiven": %d, "scoreMaximum": 100}`, round))
-			if res.StatusCode != http.StatusAccepted {
-				t.Fatalf("round %d: %d %s", round, res.StatusCode, res.body)
+	targets := make(map[cell]*target)
+	var cells []cell
+	for _, person := range []string{"u-2001", "u-2002", "u-2003"} {
+		for _, course := range []string{"c-31", "c-32"} {
+			for _, activity := range []string{"quiz-one", "quiz-two"} {
+				token := s.open(newBrowser(t), person, course, activity)
+				item, _ := s.call(t, token, "GET", "launch", "").json(t)["line_item"].(string)
+				c := cell{person, course + activity}
+				targets[c] = &target{token: token, lineItem: item}
+				cells = append(cells, c)
 			}
-			ids[res.json(t)["id"].(string)] = p
-			last[p] = round
 		}
-		if round%3 == 2 {
+	}
+	s.fault(t, "scores", "half")
+	ids := make(map[string]*target)
+	for n := range total {
+		if n%(total/kills) == total/kills-1 {
+			// In the middle of what is being sent.
 			s.kill()
 			s.start(s.text)
 		}
+		c := cells[n%len(cells)]
+		to := targets[c]
+		res := s.call(t, to.token, "POST", "scores", fmt.Sprintf(`{"scoreGiven": %d, "scoreMaximum": %d}`, n, total), "Idempotency-Key", fmt.Sprint(n))
+		if res.StatusCode != http.StatusAccepted {
+			t.Fatalf("score %d: %d %s\n%s", n, res.StatusCode, res.body, s.log)
+		}
+		ids[res.json(t)["id"].(string)] = to
+		to.last = n
 	}
 	s.fault(t, "reset", "faults")
-	deadline := time.Now().Add(90 * time.Second)
-	for id, p := range ids {
-		for i, who := range people {
-			if who != p {
-				continue
+	deadline := time.Now().Add(3 * time.Minute)
+	for id, to := range ids {
+		for {
+			state := s.call(t, to.token, "GET", "scores/"+id, "").json(t)
+			if state["state"] == "delivered" || state["state"] == "replaced" {
+				break
 			}
-			for {
-				state := s.call(t, tokens[i], "GET", "scores/"+id, "").json(t)["state"]
-				if state == "delivered" || state == "replaced" {
-					break
-				}
-				if state == "dead" || time.Now().After(deadline) {
-					t.Fatalf("score %s of %s is %v\n%s", id, p, state, s.log)
-				}
-				time.Sleep(50 * time.Millisecond) // polling: it is up to the outbox when it tries again
+			if state["state"] != "queued" || time.Now().After(deadline) {
+				t.Fatalf("score %s is %v\n%s", id, state, s.log)
 			}
+			time.Sleep(50 * time.Millisecond) // polling: it is up to the outbox when it tries again
 		}
 	}
-	scores, _ := s.gradebook(t)
+	scores, grades := s.gradebook(t)
 	at := make(map[string]string)
-	value := make(map[string]float64)
 	for _, sc := range scores {
-		if sc.Status/100 != 2 {
-			continue
+		if cell := sc.LineItem + sc.UserID; sc.Status/100 == 2 {
+			if sc.Timestamp < at[cell] {
+				t.Errorf("%s in %s: %s came after %s", sc.UserID, sc.LineItem, sc.Timestamp, at[cell])
+			}
+			at[cell] = sc.Timestamp
 		}
-		if sc.Timestamp < at[sc.UserID] {
-			t.Errorf("%s: %s came after %s", sc.UserID, sc.Timestamp, at[sc.UserID])
-		}
-		at[sc.UserID], value[sc.UserID] = sc.Timestamp, sc.ScoreGiven
 	}
-	for p, want := range last {
-		if got, ok := value[p]; ok && got != float64(want) {
-			t.Errorf("%s ends with %v, expected %d", p, got, want)
+	got := make(map[string]float64)
+	for _, g := range grades {
+		if g.ResultScore != nil {
+			got[g.LineItem+" "+g.UserID] = *g.ResultScore
+		}
+	}
+	if len(got) != len(cells) {
+		t.Errorf("%d grades for %d learners and activities", len(got), len(cells))
+	}
+	for c, to := range targets {
+		if want := 100 * float64(to.last) / total; math.Abs(got[to.lineItem+" "+c.person]-want) > 1e-6 {
+			t.Errorf("%v has %v, expected %v", c, got[to.lineItem+" "+c.person], want)
 		}
 	}
 }
