@@ -150,6 +150,7 @@ const (
 	problemForbidden   = "forbidden"
 	problemOrigin      = "request_foreign_origin"
 	problemService     = "service_missing"
+	problemAmbiguous   = "launch_ambiguous"
 	problemScope       = "scope_missing"
 	problemInvalid     = "invalid"
 	problemBody        = "body_malformed"
@@ -243,24 +244,41 @@ func (h *Handler) authorize(r *http.Request) (*caller, error) {
 	if err != nil {
 		return nil, unauthorized("the token is none of this site's")
 	}
-	s, err := ready.sessions.Member(r.Context(), &session.Member{Key: string(plain)}, h.limits)
+	name, unsure := strings.CutPrefix(string(plain), unsureMark)
+	s, err := ready.sessions.Member(r.Context(), &session.Member{Key: name}, h.limits)
 	switch {
 	case errors.Is(err, session.ErrNotFound):
 		return nil, unauthorized("the session of the token has ended")
 	case err != nil:
 		return nil, &problem{status: http.StatusServiceUnavailable, code: problemStore, err: err}
 	}
-	return &caller{visit: &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts)}}, nil
+	return &caller{visit: &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts), unsure: unsure}}, nil
 }
+
+// unsureMark begins the tokens of requests that could belong to the launch of
+// another activity.
+const unsureMark = "?"
 
 // apiToken returns the token for the app of a session: it names the session, and
 // ends with it.
-func (h *Handler) apiToken(r *http.Request, s *session.Session) string {
+func (h *Handler) apiToken(r *http.Request, v *visit) string {
 	ready, err := h.app.open()
 	if err != nil {
 		return ""
 	}
-	return ready.ring.Sealer().Seal(h.purpose(r, forToken), []byte(s.Key()))
+	name := v.session.Key()
+	if v.unsure {
+		name = unsureMark + name
+	}
+	return ready.ring.Sealer().Seal(h.purpose(r, forToken), []byte(name))
+}
+
+// mustBeSure refuses to write to a gradebook where it is only guessed whose.
+func (c *caller) mustBeSure() error {
+	if c.visit == nil || !c.visit.unsure {
+		return nil
+	}
+	return refuseAPI(http.StatusConflict, problemAmbiguous, "this person has several activities open, and the request that brought the token could belong to any of them: give each a path of its own, or name the launch in the query as lti_launch_id")
 }
 
 // dispatch finds the call.
@@ -407,7 +425,7 @@ func (h *Handler) apiLaunch(w http.ResponseWriter, r *http.Request, c *caller, _
 	if f.Grades != nil {
 		doc["line_item"] = f.Grades.LineItem
 		doc["scopes"] = f.Grades.Scopes
-		if d, err := h.destination(c, "", ""); err == nil {
+		if d, err := h.destination(c, "", ""); err == nil && !c.visit.unsure {
 			handle, err := h.seal(r, ready, forHandle, d.handle())
 			if err != nil {
 				return err

@@ -214,7 +214,9 @@ type derived struct {
 	h      *Handler
 	fields []headerField // that tell the app who it is
 	frames string        // the frame-ancestors directive for the app's answers
-	token  atomic.Value  // []string: the token for the API, once it was needed
+	// token is the token for the API, once it was needed: one for requests that
+	// are sure to belong to the launch, and one for others.
+	token [2]atomic.Value // []string
 }
 
 func (h *Handler) derived(v *visit) *derived {
@@ -228,12 +230,15 @@ func (h *Handler) derived(v *visit) *derived {
 
 // token returns the header with the token for the API.
 func (h *Handler) token(r *http.Request, v *visit) []string {
-	d := h.derived(v)
-	if vals, ok := d.token.Load().([]string); ok {
+	kept := &h.derived(v).token[0]
+	if v.unsure {
+		kept = &h.derived(v).token[1]
+	}
+	if vals, ok := kept.Load().([]string); ok {
 		return vals
 	}
-	vals := []string{h.apiToken(r, v.session)}
-	d.token.Store(vals)
+	vals := []string{h.apiToken(r, v)}
+	kept.Store(vals)
 	return vals
 }
 

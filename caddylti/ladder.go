@@ -240,6 +240,7 @@ type accepted struct {
 	Platform string          `json:"p"`
 	Person   string          `json:"k"`
 	Target   string          `json:"l"`
+	Activity string          `json:"a"`
 	Facts    json.RawMessage `json:"f"`
 
 	login string // the secret that bound it to this browser

@@ -3,8 +3,10 @@ package caddylti
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -148,8 +150,16 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	}
 	return &accepted{
 		Platform: p.Name, LaunchID: launchID, Person: personKey(p, l, launchID), Target: target, Facts: data,
+		Activity:   activityOf(l),
 		Deployment: l.DeploymentID, Message: l.MessageType,
 	}, nil
+}
+
+// activityOf tells activities apart: launches of one lead to one cell of the
+// gradebook.
+func activityOf(l *lti.Launch) string {
+	sum := shortHash(fmt.Sprintf("%q %q %q %q %q", l.Issuer, l.ClientID, l.DeploymentID, l.Context.ID, l.ResourceLink.ID))
+	return base64.RawURLEncoding.EncodeToString(sum)
 }
 
 // signIn makes the session of an accepted launch.
@@ -209,7 +219,7 @@ func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *read
 			return unavailable(err)
 		}
 	}
-	launch := session.Launch{ID: a.LaunchID, Path: "/"}
+	launch := session.Launch{ID: a.LaunchID, Path: "/", Activity: a.Activity}
 	if u, err := url.Parse(a.Target); err == nil {
 		launch.Path, launch.Query = u.Path, u.RawQuery
 	}

@@ -21,6 +21,11 @@ type gradebook struct {
 
 // gradebook finds the course that a call is about, for an instructor or a key.
 func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...string) (*gradebook, error) {
+	if len(scopes) == 1 && scopes[0] == ags.ScopeLineItem { // to write
+		if err := c.mustBeSure(); err != nil {
+			return nil, err
+		}
+	}
 	ready, err := h.app.open()
 	if err != nil {
 		return nil, unavailable(err)

@@ -314,6 +314,9 @@ func (h *Handler) apiPostScore(w http.ResponseWriter, r *http.Request, c *caller
 	if len(idempotency) > 255 {
 		return invalid("Idempotency-Key", "it is longer than 255 bytes")
 	}
+	if err := c.mustBeSure(); err != nil {
+		return err
+	}
 	body, err := readScore(w, r)
 	if err != nil {
 		return err

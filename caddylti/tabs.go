@@ -69,35 +69,37 @@ func explicitLaunch(query string) string {
 }
 
 // belongs returns the session of the launch that the request belongs to: s, or
-// another one of its family. An explicit id of a launch that is not there, or no
-// longer, is session.ErrNotFound.
-func (h *Handler) belongs(r *http.Request, m *session.Manager, s *session.Session) (*session.Session, error) {
+// another one of its family; and whether it could as well belong to the launch of
+// another activity. An explicit id of a launch that is not there, or no longer,
+// is session.ErrNotFound.
+func (h *Handler) belongs(r *http.Request, m *session.Manager, s *session.Session) (found *session.Session, unsure bool, err error) {
 	members := s.Members()
 	if len(members) < 2 && !strings.Contains(r.URL.RawQuery, launchParam) {
-		return s, nil
+		return s, false, nil
 	}
 	at := placeOf(r)
 	for i := range members {
 		if members[i].ID == at.launch || (at.launch == "" && members[i].ID == at.header) {
-			return h.member(r, m, s, &members[i])
+			found, err := h.member(r, m, s, &members[i])
+			return found, false, err
 		}
 	}
 	if at.launch != "" {
-		return nil, session.ErrNotFound
+		return nil, false, session.ErrNotFound
 	}
 	var fit []int
 	for i := range members {
 		fit = append(fit, i)
 	}
 	for len(fit) > 0 {
-		i := choose(members, fit, at, s)
+		i, unsure := choose(members, fit, at, s)
 		found, err := h.member(r, m, s, &members[i])
 		if !errors.Is(err, session.ErrNotFound) {
-			return found, err
+			return found, unsure, err
 		}
 		fit = slices.DeleteFunc(fit, func(j int) bool { return j == i }) // it has ended
 	}
-	return s, nil
+	return s, false, nil
 }
 
 func (h *Handler) member(r *http.Request, m *session.Manager, s *session.Session, member *session.Member) (*session.Session, error) {
@@ -111,19 +113,22 @@ func (h *Handler) member(r *http.Request, m *session.Manager, s *session.Session
 	return found, err
 }
 
-// choose returns which of the members in fit the place belongs to. own is the
-// session of the cookie: it wins where there is nothing to tell members apart.
-func choose(members []session.Member, fit []int, at place, own *session.Session) int {
+// choose returns which of the members in fit the place belongs to, and whether
+// that is a guess between activities. own is the session of the cookie: it wins
+// where there is nothing to tell members apart.
+func choose(members []session.Member, fit []int, at place, own *session.Session) (chosen int, unsure bool) {
 	fit = best(members, fit, at.path, at.query)
 	if len(fit) > 1 && at.from != "" {
 		fit = best(members, fit, at.from, at.fromQ)
 	}
+	chosen = fit[len(fit)-1]
 	for _, i := range fit {
 		if own.Is(&members[i]) {
-			return i
+			chosen = i
 		}
+		unsure = unsure || members[i].Activity != members[chosen].Activity
 	}
-	return fit[len(fit)-1]
+	return chosen, unsure
 }
 
 // best returns those of the members in fit whose page suits path and query best.

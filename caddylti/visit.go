@@ -18,6 +18,9 @@ type visit struct {
 	sessions *session.Manager
 	book     *cookieBook
 	facts    *facts
+	// unsure is set where the request may as well belong to the launch of another
+	// activity: nothing may be written to a gradebook because of it.
+	unsure bool
 }
 
 // visitVar is the request variable that holds what the last look-up found, so
@@ -76,9 +79,10 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 	}
 	site := h.site(r)
 	for _, id := range ids {
+		var unsure bool
 		s, err := ready.sessions.Find(r.Context(), site, id, h.limits)
 		if err == nil {
-			s, err = h.belongs(r, ready.sessions, s)
+			s, unsure, err = h.belongs(r, ready.sessions, s)
 		}
 		if errors.Is(err, session.ErrNotFound) {
 			continue
@@ -86,7 +90,7 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 		if err != nil {
 			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
 		}
-		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts)}, nil
+		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts), unsure: unsure}, nil
 	}
 	return nil, nil //nolint:nilnil // nobody is an answer
 }

@@ -473,6 +473,51 @@ func TestTokensNeverCross(t *testing.T) {
 	}
 }
 
+// Where it stays open which of two activities a request belongs to, nothing is
+// written to a gradebook.
+func TestAmbiguousLaunch(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	b := newBrowser(t)
+	const score = `{"scoreGiven": 1, "scoreMaximum": 2}`
+	at := func(path string, header ...string) string {
+		t.Helper()
+		if res := b.get(s.site(path), header...); res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, res.StatusCode, res.body)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.last
+	}
+	first := s.open(b, "u-2001", "c-31", "quiz-one")
+	id, _ := s.call(t, first, "GET", "launch", "").json(t)["launch_id"].(string)
+	if res := s.call(t, at("/save"), "POST", "scores", score); res.StatusCode != http.StatusAccepted {
+		t.Errorf("one launch: %d %s", res.StatusCode, res.body)
+	}
+	s.open(b, "u-2001", "c-31", "quiz-one")
+	if res := s.call(t, at("/save"), "POST", "scores", score); res.StatusCode != http.StatusAccepted {
+		t.Errorf("one activity, launched twice: %d %s", res.StatusCode, res.body)
+	}
+	s.open(b, "u-2001", "c-31", "quiz-two")
+	unsure := at("/save")
+	if res := s.call(t, unsure, "POST", "scores", score); res.StatusCode != http.StatusConflict || res.json(t)["code"] != "launch_ambiguous" {
+		t.Errorf("two activities: %d %s", res.StatusCode, res.body)
+	}
+	launch := s.call(t, unsure, "GET", "launch", "").json(t)
+	if launch["resource_link"].(map[string]any)["title"] != "Quiz two" || launch["score_handle"] != nil {
+		t.Errorf("the launch is %v", launch)
+	}
+	for what, token := range map[string]string{
+		"the token of before": first,
+		"by path":             at("/one/save"),
+		"by the page":         at("/save", "Referer", s.site("/two/")),
+		"by name":             at("/save?lti_launch_id=" + id),
+	} {
+		if res := s.call(t, token, "POST", "scores", score); res.StatusCode != http.StatusAccepted {
+			t.Errorf("%s: %d %s", what, res.StatusCode, res.body)
+		}
+	}
+}
+
 // A thousand scores, an LMS that fails half its calls, a server that is killed
 // ten times: the last score of each learner in each activity arrives, none in a
 // wrong place, none out of order.

@@ -17,11 +17,19 @@ const (
 // keeper finds what is left to do, at the start and then now and again, and
 // gives up what has become too old.
 func (o *Outbox) keeper() {
-	scan := time.NewTimer(0)
-	defer scan.Stop()
 	age := time.NewTicker(ageCheck)
 	defer age.Stop()
 	started := false // one scan has come to its end
+	rescan := func() time.Duration {
+		if err := o.scan(!started); err != nil {
+			o.warn("the outbox cannot list what is in its store", err)
+			return scanPause
+		}
+		started = true
+		return o.cfg.Rescan
+	}
+	scan := time.NewTimer(rescan())
+	defer scan.Stop()
 	for {
 		select {
 		case <-o.closing:
@@ -29,13 +37,7 @@ func (o *Outbox) keeper() {
 		case <-age.C:
 			o.checkAges()
 		case <-scan.C:
-			if err := o.scan(!started); err != nil {
-				o.warn("the outbox cannot list what is in its store", err)
-				scan.Reset(scanPause)
-				continue
-			}
-			started = true
-			scan.Reset(o.cfg.Rescan)
+			scan.Reset(rescan())
 		}
 	}
 }

@@ -161,7 +161,7 @@ func (o *Outbox) tidyPlatform(p *platform) {
 
 // dispatcher starts calls as they become due.
 func (o *Outbox) dispatcher() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(never)
 	defer timer.Stop()
 	for {
 		timer.Reset(o.dispatch())

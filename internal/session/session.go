@@ -106,6 +106,8 @@ type Launch struct {
 	ID    string `json:"i"`
 	Path  string `json:"p"` // of the page that it opened, decoded
 	Query string `json:"q,omitempty"`
+	// Activity is the same for launches of one activity.
+	Activity string `json:"a,omitempty"`
 }
 
 // Member is a session of a family.
