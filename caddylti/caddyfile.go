@@ -55,6 +55,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		app_cookies     on|off
 //		message         <type> [<path>]
 //		forward_auth    <addresses or networks...>
+//		grade {
+//			header <name>
+//			on     <path> score <given/maximum>
+//		}
 //		api {
 //			from <addresses or networks...>
 //			key  <name> <secret> {
@@ -148,6 +152,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Errf("forward_auth: %v: expected addresses or networks, such as 127.0.0.1", perr)
 			}
 			h.ForwardAuth = append(h.ForwardAuth, args...)
+		case "grade":
+			err = h.unmarshalGrade(d)
 		case "api":
 			err = h.unmarshalAPI(d)
 		case "platform":
@@ -253,6 +259,44 @@ func (h *Handler) unmarshalMessage(d *caddyfile.Dispenser) error {
 		h.Messages = make(map[string]string)
 	}
 	h.Messages[typ] = path
+	return nil
+}
+
+func (h *Handler) unmarshalGrade(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	h.Grade = new(Grade)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		switch option := d.Val(); option {
+		case "header":
+			if err := once.check(d, option); err != nil {
+				return err
+			}
+			if err := oneArg(d, &h.Grade.Header); err != nil {
+				return err
+			}
+			if err := checkGradeHeader(h.Grade.Header); err != nil {
+				return d.WrapErr(err)
+			}
+		case "on":
+			on := new(GradeOn)
+			var word string
+			if !d.AllArgs(&on.Path, &word, &on.Score) || word != "score" {
+				return d.Err("expected: on PATH score GIVEN/MAXIMUM")
+			}
+			if _, err := on.check(); err != nil {
+				return d.WrapErr(err)
+			}
+			h.Grade.On = append(h.Grade.On, on)
+		default:
+			return d.Errf("unrecognized option of grade: %s", option)
+		}
+	}
+	if h.Grade.Header == "" && len(h.Grade.On) == 0 {
+		return d.Err("grade needs to say where scores come from: header NAME, or on PATH score GIVEN/MAXIMUM")
+	}
 	return nil
 }
 

@@ -186,12 +186,13 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Options of a site":        parserWords(t, "Handler", "UnmarshalCaddyfile"),
 		"Options of `session`":     parserWords(t, "Handler", "unmarshalSession"),
 		"Options of `platform`":    parserWords(t, "Handler", "unmarshalPlatform"),
+		"Options of `grade`":       parserWords(t, "Handler", "unmarshalGrade"),
 		"Options of `api`":         parserWords(t, "Handler", "unmarshalAPI"),
 		"Options of `key`":         parserWords(t, "Handler", "unmarshalKey"),
 		"Global options":           parserWords(t, "", "parseGlobal"),
 		"Options of `http_client`": parserWords(t, "App", "unmarshalClient"),
 	}
-	blocks := []string{"session", "platform", "http_client", "api", "key"}
+	blocks := []string{"session", "platform", "http_client", "api", "key", "grade"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -277,6 +278,7 @@ func TestReferenceExamples(t *testing.T) {
 		"Options of a site":     func(e string) string { return site(e+"\n"+platform(""), "") },
 		"Options of `session`":  func(e string) string { return site("session {\n"+e+"\n}\n"+platform(""), "") },
 		"Options of `platform`": func(e string) string { return site(platform(e), "") },
+		"Options of `grade`":    func(e string) string { return site("grade {\n"+e+"\n}\n"+platform(""), "") },
 		"Options of `api`":      func(e string) string { return site("api {\n"+e+"\n}\n"+platform(""), "") },
 		"Options of `key`": func(e string) string {
 			more := ""

@@ -83,7 +83,7 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 	if h.Frame == "on" {
 		f.Frames = framesOf(l)
 	}
-	if g := l.Grades; h.API != nil && (g.LineItem != "" || g.LineItems != "") {
+	if g := l.Grades; h.scores() && (g.LineItem != "" || g.LineItems != "") {
 		f.Grades = &gradeFacts{Scopes: g.Scopes, LineItems: g.LineItems, LineItem: g.LineItem}
 	}
 	if h.app.labels.Load() {

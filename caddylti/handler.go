@@ -130,6 +130,9 @@ type Handler struct {
 	// X-LTI-Token. Default: none.
 	API *API `json:"api,omitempty"`
 
+	// Grade has scores taken from the app's answers. Default: none.
+	Grade *Grade `json:"grade,omitempty"`
+
 	// Platforms lists the learning platforms that may launch this tool. Required:
 	// at least one.
 	Platforms []*Platform `json:"platforms,omitempty"`
@@ -206,6 +209,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		clients[client] = p.Name
 	}
 	if err := h.provisionAPI(); err != nil {
+		return err
+	}
+	if err := h.provisionGrade(); err != nil {
 		return err
 	}
 	return h.app.register(h)
@@ -384,10 +390,14 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 		defer cancel()
 		r = r.WithContext(ctx)
 	}
-	aw := &appWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, r: r, v: v, protected: protected}
+	aw := &appWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, r: r, v: v, protected: protected, path: where.path}
+	aw.navigation = h.Grade != nil && forPerson(r, false)
 	err = next.ServeHTTP(aw, r)
 	if !aw.wrote {
 		// The server or the site's handle_errors answers, past aw.
+		if h.Grade != nil && h.Grade.header != "" {
+			w.Header().Del(h.Grade.header)
+		}
 		aw.prepare()
 	}
 	return err

@@ -20,7 +20,11 @@ type appWriter struct {
 	v         *visit // nil if nobody is signed in
 	protected bool
 	wrote     bool
-	stream    bool // of events: it is no better than a WebSocket past the session's limits
+
+	path       string // as the browser asked for it, decoded
+	navigation bool   // somebody came to a page
+
+	stream bool // of events: it is no better than a WebSocket past the session's limits
 }
 
 var errSessionOver = errors.New("the session has ended")
@@ -30,6 +34,9 @@ func (w *appWriter) WriteHeader(status int) {
 	// Informational answers come before the real one.
 	if !w.wrote && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.wrote = true
+		if w.h.Grade != nil {
+			w.grade(status)
+		}
 		w.prepare()
 		w.stream = strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
 	}

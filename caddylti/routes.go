@@ -43,7 +43,7 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveKeys, false}
 	case rest == "/logout":
 		rt = route{[]string{http.MethodPost}, h.serveLogout, true}
-	case rest == "/grades" && h.API != nil:
+	case rest == "/grades" && h.scores():
 		rt = route{[]string{http.MethodGet, http.MethodPost}, h.serveGrades, true}
 	case rest == "/frame.js":
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}

@@ -35,6 +35,12 @@ func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 	tb.Helper()
 	s := &gradedSite{caddy: newCaddy(tb), platform: newCaddy(tb), tokens: make(map[string]string)}
 	s.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, score := range r.URL.Query()["score"] {
+			w.Header().Add("X-LTI-Score", score)
+		}
+		if r.URL.Query().Has("missing") {
+			w.WriteHeader(http.StatusNotFound)
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.last = r.Header.Get("X-LTI-Token")
@@ -677,5 +683,59 @@ func TestGradesPage(t *testing.T) {
 	}
 	if res := b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusConflict {
 		t.Errorf("a third time: %d", res.StatusCode)
+	}
+}
+
+// Scores without code: by a header of the app's answer, and by a page.
+func TestGradingWithoutCode(t *testing.T) {
+	s := newGradedSite(t, "", "grade {\n\t\t\theader X-LTI-Score\n\t\t\ton /one/finished score 1/1\n\t\t\ton /two/parts/* score 2.5/10\n\t\t}")
+	b := newBrowser(t)
+	s.open(b, "u-2001", "c-31", "quiz-one")
+	s.open(b, "u-2001", "c-31", "quiz-two")
+	teacher := newBrowser(t)
+	s.open(teacher, "u-1001", "c-31", "quiz-one")
+	// What counts for nothing.
+	for _, score := range []string{"8", "8/0", "-1/10", "NaN/10", "8/Inf", "a/b", "", "8/10/12"} {
+		if res := b.get(s.site("/one/?score=" + url.QueryEscape(score))); res.Header.Get("X-LTI-Score") != "" || res.StatusCode != http.StatusOK {
+			t.Errorf("%q: %d %v", score, res.StatusCode, res.Header)
+		}
+	}
+	b.get(s.site("/one/?score=1/2&score=1/2"))                           // twice
+	b.get(s.site("/save?score=9/10"))                                    // of which activity?
+	b.get(s.site("/one/finished?missing=1"))                             // not there
+	b.get(s.site("/one/finished"), "Sec-Fetch-Mode", "no-cors")          // no navigation
+	b.post(s.site("/one/finished"), "", "Sec-Fetch-Site", "same-origin") // no visit
+	teacher.get(s.site("/one/?score=9/10"))
+	teacher.get(s.site("/one/finished"))
+	if res := newBrowser(t).get(s.site("/open/x?score=9/10")); res.Header.Get("X-LTI-Score") != "" {
+		t.Error("a public answer shows the score")
+	}
+	if res := teacher.get(s.site("/lti/grades")); !strings.Contains(res.body, "no score in this course yet") {
+		t.Errorf("taken all the same:\n%s", res.body)
+	}
+
+	grade := func(link string) (float64, bool) {
+		_, grades := s.gradebook(t)
+		for _, g := range grades {
+			if g.Label == link && g.UserID == "u-2001" && g.ResultScore != nil {
+				return *g.ResultScore, true
+			}
+		}
+		return 0, false
+	}
+	for _, tt := range []struct {
+		path string
+		link string
+		want float64
+	}{
+		{"/one/submit?score=8/10", "Quiz one", 80},
+		{"/two/parts/3", "Quiz two", 25},
+		{"/one/finished", "Quiz one", 100},
+		{"/two/?score=" + url.QueryEscape(" 4.5 / 5 "), "Quiz two", 90},
+	} {
+		if res := b.get(s.site(tt.path), "Sec-Fetch-Mode", "navigate"); res.Header.Get("X-LTI-Score") != "" {
+			t.Errorf("%s: the browser sees the score", tt.path)
+		}
+		until(t, tt.path+" to arrive", func() bool { got, ok := grade(tt.link); return ok && got == tt.want })
 	}
 }

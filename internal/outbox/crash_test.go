@@ -115,45 +115,8 @@ func TestSlowPut(t *testing.T) {
 	})
 }
 
-// TestPutWhileRecorded: an entry comes after the result of the one before has
+// TestPutAfterConclusion: an entry comes after the result of the one before has
 // been written, and before its lane is let go.
-func TestPutWhileRecorded(t *testing.T) {
-	withHook(t, func(t *testing.T, h *hooked, o, _ *Outbox) {
-		o.SetSender(delivers)
-		held := make(chan struct{})
-		h.set(func(key string) error {
-			if strings.HasPrefix(key, finalPrefix) {
-				<-held
-			}
-			return nil
-		})
-		first, err := o.Put(t.Context(), score("a", "1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		wantState(t, o, first.ID, StateDelivered)
-		// The Put finds the first final, and moves its content in its turn.
-		var wg sync.WaitGroup
-		var second Entry
-		wg.Go(func() { second, err = o.Put(t.Context(), score("a", "2")) })
-		synctest.Wait()
-		h.set(func(string) error { return nil })
-		held <- struct{}{} // one of the two
-		synctest.Wait()
-		close(held)
-		wg.Wait()
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Second)
-		wantState(t, o, second.ID, StateDelivered)
-		wantState(t, o, first.ID, StateDelivered)
-	})
-}
-
-// TestPutAfterConclusion is the same moment without chance: the job is owned
-// while the entry is put.
 func TestPutAfterConclusion(t *testing.T) {
 	withHook(t, func(t *testing.T, _ *hooked, o, _ *Outbox) {
 		n := score("a", "1")
