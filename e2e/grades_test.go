@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -738,4 +739,47 @@ func TestGradingWithoutCode(t *testing.T) {
 		}
 		until(t, tt.path+" to arrive", func() bool { got, ok := grade(tt.link); return ok && got == tt.want })
 	}
+}
+
+// Scores that wait are delivered by the next configuration, and go on being
+// delivered by the old one where the next does not start.
+func TestScoresSurviveReload(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	token := s.open(newBrowser(t), "u-2001", "c-31", "quiz-one")
+	arrives := func(what string, given int) {
+		t.Helper()
+		id := s.call(t, token, "POST", "scores", fmt.Sprintf(`{"scoreGiven": %d, "scoreMaximum": 100}`, given)).json(t)["id"].(string)
+		until(t, what, func() bool {
+			return s.call(t, token, "GET", "scores/"+id, "").json(t)["state"] == "delivered"
+		})
+	}
+	s.fault(t, "scores", "down")
+	id := s.call(t, token, "POST", "scores", `{"scoreGiven": 1, "scoreMaximum": 100}`).json(t)["id"].(string)
+	if err := s.reload(strings.Replace(s.text, "public /open/*", "public /opened/*", 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.fault(t, "reset", "faults")
+	until(t, "the score of before the reload", func() bool {
+		return s.call(t, token, "GET", "scores/"+id, "").json(t)["state"] == "delivered"
+	})
+	arrives("a score after the reload", 2)
+	// The address is taken, which only shows when the configuration starts.
+	if err := s.reload(s.text + fmt.Sprintf("http://taken.localhost:%d {\n\tbind 127.0.0.1\n}\n", taken(t))); err == nil {
+		t.Fatal("a port that is taken was loaded")
+	}
+	arrives("a score after a reload that failed", 3)
+	if _, grades := s.gradebook(t); len(grades) != 1 || *grades[0].ResultScore != 3 {
+		t.Errorf("the gradebook has %+v", grades)
+	}
+}
+
+// taken returns a port that somebody else listens on.
+func taken(tb testing.TB) int {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = ln.Close() })
+	return ln.Addr().(*net.TCPAddr).Port
 }
