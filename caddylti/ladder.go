@@ -39,12 +39,18 @@ func probes(r *http.Request, storage bool) bool {
 	if keepsCookies(r) {
 		return false
 	}
+	if r.Header.Get("Sec-Fetch-Dest") == "" {
+		// No browser, or one that is too old to say.
+		return storage || strings.HasPrefix(r.UserAgent(), "Mozilla/")
+	}
+	return framed(r)
+}
+
+// framed reports whether the browser says that the answer is for a frame.
+func framed(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Dest") {
 	case "iframe", "frame", "embed", "object":
 		return true
-	case "":
-		// No browser, or one that is too old to say.
-		return storage || strings.HasPrefix(r.UserAgent(), "Mozilla/")
 	}
 	return false
 }
@@ -75,8 +81,8 @@ func (h *Handler) goOn(w http.ResponseWriter, r *http.Request, ready *ready, p *
 func (h *Handler) authURL(r *http.Request, ready *ready, p *Platform, st *loginState, origin string) (string, error) {
 	kept := *st
 	kept.Browser = nil
-	if len(st.LoginHint)+len(st.MessageHint) > maxKeptHints || st.Way == wayWindow {
-		// In a window there is nothing that a new beginning could mend.
+	if len(st.LoginHint)+len(st.MessageHint) > maxKeptHints || st.Way == wayWindow || (!framed(r) && st.Storage == "") {
+		// Outside of frames there is nothing that a new beginning could mend.
 		kept.LoginHint, kept.MessageHint = "", ""
 	}
 	state, err := h.seal(r, ready, forState, &kept)

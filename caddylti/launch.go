@@ -308,7 +308,7 @@ func (h *Handler) platformError(r *http.Request, ready *ready, st *loginState, r
 	case "login_required", "interaction_required", "account_selection_required", "consent_required":
 		ref.page = "platform_login_required"
 		// In a frame the browser may have kept the platform's own cookie back.
-		if dest := r.Header.Get("Sec-Fetch-Dest"); dest == "iframe" || dest == "frame" {
+		if framed(r) {
 			var err error
 			if ref.window, err = h.beginInWindow(r, ready, st, now); err != nil {
 				return err
