@@ -138,6 +138,59 @@ func TestPutAfterConclusion(t *testing.T) {
 	})
 }
 
+// TestSameKeyOnTwoNodes: while one node is about to name an entry, the other
+// takes it by the same idempotency key, sends it and has its lane forget it.
+func TestSameKeyOnTwoNodes(t *testing.T) {
+	withHook(t, func(t *testing.T, h *hooked, o, other *Outbox) {
+		var calls atomic.Int64
+		send := func(_ context.Context, e Entry) Result {
+			if string(e.Body) == "1" {
+				calls.Add(1)
+			}
+			return Result{Outcome: Delivered}
+		}
+		other.SetSender(send)
+		held := make(chan struct{})
+		h.set(func(key string) error {
+			if strings.HasPrefix(key, laneKey("")) {
+				<-held
+			}
+			return nil
+		})
+		n := score("a", "1")
+		n.Key = "k"
+		var (
+			wg       sync.WaitGroup
+			first    Entry
+			firstErr error
+		)
+		wg.Go(func() { first, firstErr = o.Put(t.Context(), n) })
+		synctest.Wait()
+		second, err := other.Put(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		for range 3 {
+			if _, err := other.Put(t.Context(), score("a", "2")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		o.SetSender(send)
+		close(held)
+		wg.Wait()
+		if firstErr != nil || first.ID != second.ID {
+			t.Errorf("Put = %+v, %v; the other node has %+v", first, firstErr, second)
+		}
+		time.Sleep(2 * strayAge)
+		wantState(t, o, second.ID, StateDelivered)
+		if e, err := o.Get(t.Context(), second.ID); err != nil || calls.Load() != 1 || e.Attempts != 1 {
+			t.Errorf("%d calls; entry %+v, %v", calls.Load(), e, err)
+		}
+	})
+}
+
 // TestRetryCutOff: a Retry dies between its two writes.
 func TestRetryCutOff(t *testing.T) {
 	withHook(t, func(t *testing.T, h *hooked, o, _ *Outbox) {

@@ -219,14 +219,14 @@ func TestDeadPlatformsLeaveRoom(t *testing.T) {
 			<-ctx.Done()
 			return Result{}
 		})
-		for p := range 20 {
-			for lane := range 10 {
+		for p := range 100 {
+			for lane := range 2 {
 				n := score(fmt.Sprint(lane), "1")
 				n.Platform = fmt.Sprint("dead", p)
 				r.put(n)
 			}
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(4 * time.Hour)
 		for i := range 100 {
 			n := score(fmt.Sprint(i), "1")
 			n.Platform = "alive"
