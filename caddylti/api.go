@@ -17,7 +17,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/internal/session"
-	"github.com/caddy-lti/lti/lti"
 )
 
 // API is the interface for the app's server: scores, line items and results,
@@ -435,6 +434,3 @@ func (h *Handler) apiLaunch(w http.ResponseWriter, r *http.Request, c *caller, _
 	}
 	return writeJSON(w, http.StatusOK, drop(doc))
 }
-
-// unavailable is the error of a store that cannot be used.
-func unavailable(err error) error { return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err} }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/caddy-lti/lti/lti"
 	"github.com/caddy-lti/lti/store"
 )
 
@@ -21,7 +20,7 @@ import (
 func (h *Handler) forget(w http.ResponseWriter, r *http.Request, ready *ready) error {
 	known, err := ready.book.load(r.Context(), h.site(r))
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	// Those that came along may have been set by scripts, or before us. Where
 	// they are good is not known; most are good everywhere.

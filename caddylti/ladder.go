@@ -113,7 +113,7 @@ func (h *Handler) serveProbe(w http.ResponseWriter, r *http.Request, sealed stri
 	now := time.Now()
 	ready, err := h.app.open()
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	st, p, err := h.unseal(r, ready.ring.Sealer(), forProbe, sealed, now)
 	if p != nil {
@@ -208,7 +208,7 @@ func (h *Handler) serveWindowLogin(w http.ResponseWriter, r *http.Request, form 
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	st, p, err := h.unseal(r, ready.ring.Sealer(), forWindow, form.Get("ticket"), now)
 	if p != nil {
@@ -331,7 +331,7 @@ func (h *Handler) checkLanding(w http.ResponseWriter, r *http.Request, ready *re
 func (h *Handler) serveLanding(w http.ResponseWriter, r *http.Request, sealed string, ref *refusal) error {
 	ready, err := h.app.open()
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	plain, err := ready.ring.Sealer().Open(h.purpose(r, forLanding), sealed)
 	if err != nil {

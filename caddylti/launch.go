@@ -40,7 +40,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	if form.Has("ticket") && !form.Has("state") {
 		a, err := h.redeem(r, ready, form.Get("ticket"), now)
@@ -184,7 +184,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a
 func useUp(r *http.Request, ready *ready, once string, left time.Duration) (bool, error) {
 	fresh, err := ready.store.PutIfAbsent(r.Context(), "nonce:"+once, []byte{1}, left)
 	if err != nil {
-		return false, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return false, unavailable(err)
 	}
 	return fresh, nil
 }
@@ -197,7 +197,7 @@ func isUsed(r *http.Request, ready *ready, once string) (bool, error) {
 	case errors.Is(err, store.ErrNotFound):
 		return false, nil
 	default:
-		return false, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return false, unavailable(err)
 	}
 }
 
@@ -210,7 +210,6 @@ func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *read
 	if err != nil {
 		return err
 	}
-	unavailable := func(err error) error { return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err} }
 	var previous *session.Session
 	for _, s := range held {
 		if s.Person() == a.Person {

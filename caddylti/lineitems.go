@@ -58,7 +58,7 @@ func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...s
 
 // mustBeOfCourse refuses a line item of another course: it has to lie below the
 // course's line items, or else the platform has to list it there.
-func (h *Handler) mustBeOfCourse(ctx context.Context, _ *ready, at *course, lineItem string) error {
+func (h *Handler) mustBeOfCourse(ctx context.Context, at *course, lineItem string) error {
 	item, err := url.Parse(lineItem)
 	if err != nil || item.Host == "" {
 		return invalid("lineItem", "it is not a URL")
@@ -130,7 +130,7 @@ func (h *Handler) lineItem(r *http.Request, c *caller, id string, scopes ...stri
 	if err != nil {
 		return nil, "", err
 	}
-	return book, string(raw), h.mustBeOfCourse(r.Context(), nil, book.course, string(raw))
+	return book, string(raw), h.mustBeOfCourse(r.Context(), book.course, string(raw))
 }
 
 func (h *Handler) apiLineItems(w http.ResponseWriter, r *http.Request, c *caller, _ string) error {
@@ -139,7 +139,7 @@ func (h *Handler) apiLineItems(w http.ResponseWriter, r *http.Request, c *caller
 		return err
 	}
 	q := r.URL.Query()
-	return writeList(w, r, book.LineItems(r.Context(), ags.Filter{
+	return writeList(w, book.LineItems(r.Context(), ags.Filter{
 		ResourceLinkID: q.Get("resource_link_id"), ResourceID: q.Get("resource_id"), Tag: q.Get("tag"),
 	}))
 }
@@ -280,16 +280,16 @@ func (h *Handler) apiResults(w http.ResponseWriter, r *http.Request, c *caller, 
 		return invalid("lineItem", "the launch has no line item of its own: say which is meant")
 	}
 	if !own {
-		if err := h.mustBeOfCourse(r.Context(), nil, book.course, lineItem); err != nil {
+		if err := h.mustBeOfCourse(r.Context(), book.course, lineItem); err != nil {
 			return err
 		}
 	}
-	return writeList(w, r, book.Results(r.Context(), lineItem, user))
+	return writeList(w, book.Results(r.Context(), lineItem, user))
 }
 
 // writeList sends a list as it comes. One that cannot be finished is cut off
 // before it closes; if not even its beginning came, it is a refusal.
-func writeList[T any](w http.ResponseWriter, _ *http.Request, list iter.Seq2[T, error]) error {
+func writeList[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
 	begun := false
 	begin := func() {
 		if !begun {

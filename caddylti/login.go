@@ -70,7 +70,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return unavailable(err)
 	}
 	now := time.Now()
 	st := &loginState{

@@ -88,6 +88,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	return err
 }
 
+// unavailable is the error of a store, or of keys, that cannot be used.
+func unavailable(err error) error { return &lti.Error{Code: lti.CodeStoreUnavailable, Err: err} }
+
 // codeOf returns the rule that an error is about, or nothing.
 func codeOf(err error) lti.Code {
 	if e, ok := errors.AsType[*lti.Error](err); ok {

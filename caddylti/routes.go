@@ -86,7 +86,7 @@ func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) serveKeys(w http.ResponseWriter, r *http.Request) error {
 	ready, err := h.app.open()
 	if err != nil {
-		return h.refuse(w, r, &refusal{err: &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}})
+		return h.refuse(w, r, &refusal{err: unavailable(err)})
 	}
 	return writeCacheable(w, r, "application/json", ready.ring.PublicKeys())
 }

@@ -368,7 +368,7 @@ func (h *Handler) scoreDestination(r *http.Request, ready *ready, c *caller, bod
 			return nil, "", err
 		}
 		if d.LineItem != "" && d.LineItem != c.visit.facts.Grades.LineItem {
-			if err := h.mustBeOfCourse(r.Context(), ready, &d.course, d.LineItem); err != nil {
+			if err := h.mustBeOfCourse(r.Context(), &d.course, d.LineItem); err != nil {
 				return nil, "", err
 			}
 		}
@@ -404,7 +404,7 @@ func (h *Handler) scoreDestination(r *http.Request, ready *ready, c *caller, bod
 	case body.LineItem == "":
 		return nil, "", invalid("lineItem", "a key has no launch: say which line item is meant, or send a score_handle")
 	}
-	if err := h.mustBeOfCourse(r.Context(), ready, at, body.LineItem); err != nil {
+	if err := h.mustBeOfCourse(r.Context(), at, body.LineItem); err != nil {
 		return nil, "", err
 	}
 	return &destination{course: *at, User: body.UserID, LineItem: body.LineItem}, h.ownerOf(r, c), nil

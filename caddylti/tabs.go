@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddy-lti/lti/internal/session"
-	"github.com/caddy-lti/lti/lti"
 )
 
 // One person may have several launches open in one browser: two tabs, two
@@ -108,7 +107,7 @@ func (h *Handler) member(r *http.Request, m *session.Manager, s *session.Session
 	}
 	found, err := m.Member(r.Context(), member, h.limits)
 	if err != nil && !errors.Is(err, session.ErrNotFound) {
-		return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return nil, unavailable(err)
 	}
 	return found, err
 }

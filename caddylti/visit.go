@@ -9,7 +9,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-lti/lti/internal/session"
-	"github.com/caddy-lti/lti/lti"
 )
 
 // visit is a request of somebody who is signed in.
@@ -75,7 +74,7 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+		return nil, unavailable(err)
 	}
 	site := h.site(r)
 	for _, id := range ids {
@@ -88,7 +87,7 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 			continue
 		}
 		if err != nil {
-			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+			return nil, unavailable(err)
 		}
 		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts), unsure: unsure}, nil
 	}
@@ -105,7 +104,7 @@ func (h *Handler) held(r *http.Request, ready *ready, ids []string) ([]*session.
 		case err == nil:
 			found = append(found, s)
 		case !errors.Is(err, session.ErrNotFound):
-			return nil, &lti.Error{Code: lti.CodeStoreUnavailable, Err: err}
+			return nil, unavailable(err)
 		}
 	}
 	return found, nil
