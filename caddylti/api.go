@@ -146,6 +146,7 @@ func (p *problem) Error() string {
 // problems of the API, which docs/api.md explains.
 const (
 	problemToken       = "token_invalid"
+	problemSession     = "session_missing"
 	problemForbidden   = "forbidden"
 	problemOrigin      = "request_foreign_origin"
 	problemService     = "service_missing"
@@ -158,6 +159,7 @@ const (
 	problemNotFound    = "not_found"
 	problemMethod      = "method_not_allowed"
 	problemConflict    = "conflict"
+	problemTooOften    = "too_often"
 	problemPlatform    = "platform_refused"
 	problemUnreachable = "platform_unreachable"
 	problemStore       = "store_unavailable"
@@ -175,6 +177,7 @@ func invalid(field, format string, args ...any) *problem {
 type caller struct {
 	visit *visit
 	key   *APIKey
+	page  bool // it is a page in the person's browser, which says what he wants
 }
 
 // instructorRoles are those of the course that may do more than a learner.

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/caddy-lti/lti/ags"
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/jwkset"
 	"github.com/caddy-lti/lti/internal/keyring"
@@ -46,6 +47,9 @@ type App struct {
 	// HTTPClient is how platforms are talked to. Default: as its members say.
 	HTTPClient *HTTPClient `json:"http_client,omitempty"`
 
+	// Outbox is how scores are delivered. Default: as its members say.
+	Outbox *Outbox `json:"outbox,omitempty"`
+
 	provider StoreProvider
 	storage  keyring.Storage
 	client   *httpx.Client
@@ -74,6 +78,30 @@ type HTTPClient struct {
 	AllowPrivate []string `json:"allow_private,omitempty"`
 }
 
+// Outbox configures the delivery of scores.
+type Outbox struct {
+	// MaxAge is how long the delivery of a score is tried before it is given up:
+	// it is then listed at /grades, from where it can be sent again. Default: 7d.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+}
+
+const defaultMaxAge = 7 * 24 * time.Hour
+
+func (o *Outbox) maxAge() time.Duration {
+	if o == nil || o.MaxAge == 0 {
+		return defaultMaxAge
+	}
+	return time.Duration(o.MaxAge)
+}
+
+func (o *Outbox) validate() error {
+	const least, most = time.Minute, 90 * 24 * time.Hour
+	if age := o.maxAge(); age < least || age > most {
+		return fmt.Errorf("outbox: max_age is %s, expected 1m to 90d", age)
+	}
+	return nil
+}
+
 // ready is what a running configuration works with.
 type ready struct {
 	*backend
@@ -89,6 +117,7 @@ type backend struct {
 	sessions *session.Manager
 	book     *cookieBook
 	outbox   *outbox.Outbox
+	progress *progress
 
 	making sync.Mutex // of line items, one at a time
 
@@ -102,7 +131,7 @@ func (b *backend) deliverBy(a *App) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.apps = append(b.apps, a)
-	b.outbox.SetSender(a.send)
+	b.deliver()
 }
 
 // noLongerBy undoes deliverBy.
@@ -114,23 +143,30 @@ func (b *backend) noLongerBy(a *App) {
 		return
 	}
 	b.apps = slices.Delete(b.apps, i, i+1)
+	b.deliver()
+}
+
+func (b *backend) deliver() {
 	if len(b.apps) == 0 {
 		b.outbox.SetSender(nil)
-	} else {
-		b.outbox.SetSender(b.apps[len(b.apps)-1].send)
+		return
 	}
+	last := b.apps[len(b.apps)-1]
+	b.outbox.SetMaxAge(last.Outbox.maxAge())
+	b.outbox.SetSender(last.send)
 }
 
 // Destruct implements caddy.Destructor.
 func (b *backend) Destruct() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	visits := b.progress.close(ctx)
 	// What is being sent when the time is up is sent once more after a restart.
 	sent := b.outbox.Close(ctx)
 	if errors.Is(sent, context.DeadlineExceeded) {
 		sent = nil
 	}
-	return errors.Join(sent, b.sessions.Close(), b.book.close(), b.store.Close())
+	return errors.Join(visits, sent, b.sessions.Close(), b.book.close(), b.store.Close())
 }
 
 // CaddyModule returns the Caddy module information.
@@ -168,14 +204,19 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",
 		Help: "Launches accepted, by platform and by what bound them to the browser: a cookie, the platform's storage, or a window that one click opened.",
 	}, []string{"platform", "way"})
-	if err := ctx.GetMetricsRegistry().Register(a.launches); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
+	for _, c := range []prometheus.Collector{a.launches, &scoreMetrics{a}} {
+		if err := ctx.GetMetricsRegistry().Register(c); err != nil {
+			return fmt.Errorf("registering metrics: %w", err)
+		}
 	}
 	return nil
 }
 
 // Validate checks the configuration.
 func (a *App) Validate() error {
+	if err := a.Outbox.validate(); err != nil {
+		return err
+	}
 	if a.HTTPClient == nil {
 		return nil
 	}
@@ -264,14 +305,24 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	logger := a.logger.Named("sessions")
 	warn := func(msg string, err error) { logger.Error(msg, zap.Error(err)) }
 	scores := a.logger.Named("scores")
-	return &backend{
+	failed := func(msg string, err error) { scores.Error(msg, zap.Error(err)) }
+	b := &backend{
 		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st),
 		outbox: outbox.Open(st, outbox.Config{
 			// Both stores belong to this process alone.
 			Alone: true,
-			Warn:  func(msg string, err error) { scores.Error(msg, zap.Error(err)) },
+			Warn:  failed,
 		}),
-	}, nil
+	}
+	b.progress = newProgress(st, func(ctx context.Context, d *destination, s ags.Score, owner string) error {
+		_, err := b.enqueue(ctx, d, s, owner, "")
+		if p, ok := errors.AsType[*problem](err); ok {
+			failed("a score for pages visited was not taken", p)
+			return nil // nothing will mend it
+		}
+		return err
+	}, failed)
+	return b, nil
 }
 
 // sign returns claims as a JWS of the tool's current key.

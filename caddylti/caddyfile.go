@@ -58,6 +58,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		grade {
 //			header <name>
 //			on     <path> score <given/maximum>
+//			visit  <paths...>
+//			browser on|off
 //		}
 //		api {
 //			from <addresses or networks...>
@@ -69,7 +71,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		}
 //		platform <name> {
 //			issuer     <url>
-//			preset     moodle|canvas|canvas-beta|canvas-test
+//			preset     <name>
 //			client_id  <id>
 //			deployment <ids...>|any
 //			auth_url   <url>
@@ -290,12 +292,28 @@ func (h *Handler) unmarshalGrade(d *caddyfile.Dispenser) error {
 				return d.WrapErr(err)
 			}
 			h.Grade.On = append(h.Grade.On, on)
+		case "visit":
+			pages := d.RemainingArgs()
+			if len(pages) == 0 {
+				return d.ArgErr()
+			}
+			h.Grade.Visit = append(h.Grade.Visit, pages...)
+			if err := checkVisit(h.Grade.Visit); err != nil {
+				return d.WrapErr(err)
+			}
+		case "browser":
+			if err := once.check(d, option); err != nil {
+				return err
+			}
+			if err := oneOf(d, &h.Grade.Browser, "on", "off"); err != nil {
+				return err
+			}
 		default:
 			return d.Errf("unrecognized option of grade: %s", option)
 		}
 	}
-	if h.Grade.Header == "" && len(h.Grade.On) == 0 {
-		return d.Err("grade needs to say where scores come from: header NAME, or on PATH score GIVEN/MAXIMUM")
+	if !h.Grade.source() {
+		return d.WrapErr(errNoSource)
 	}
 	return nil
 }
@@ -456,6 +474,9 @@ func (p *Platform) hasPlaceholders() bool {
 //			timeout       <duration>
 //			allow_private <networks, addresses, address:port...>
 //		}
+//		outbox {
+//			max_age <duration>
+//		}
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
@@ -489,6 +510,8 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 			app.StoreRaw = caddyconfig.JSONModuleObject(mod, "backend", name, nil)
 		case "http_client":
 			err = app.unmarshalClient(d)
+		case "outbox":
+			err = app.unmarshalOutbox(d)
 		default:
 			err = d.Errf("unrecognized global option of lti: %s", option)
 		}
@@ -543,6 +566,32 @@ func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalOutbox(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	a.Outbox = new(Outbox)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := once.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "max_age":
+			if err := duration(d, &a.Outbox.MaxAge); err != nil {
+				return err
+			}
+			if err := a.Outbox.validate(); err != nil {
+				return d.WrapErr(err)
+			}
+		default:
+			return d.Errf("unrecognized option of outbox: %s", option)
 		}
 	}
 	return nil

@@ -191,8 +191,9 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Options of `key`":         parserWords(t, "Handler", "unmarshalKey"),
 		"Global options":           parserWords(t, "", "parseGlobal"),
 		"Options of `http_client`": parserWords(t, "App", "unmarshalClient"),
+		"Options of `outbox`":      parserWords(t, "App", "unmarshalOutbox"),
 	}
-	blocks := []string{"session", "platform", "http_client", "api", "key", "grade"}
+	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -246,7 +247,7 @@ func TestReferenceHasEveryOption(t *testing.T) {
 func grammarOf(t *testing.T, title string) string {
 	t.Helper()
 	receiver, function := "Handler", "UnmarshalCaddyfile"
-	if title == "Global options" || title == "Options of `http_client`" {
+	if title == "Global options" || title == "Options of `http_client`" || title == "Options of `outbox`" {
 		receiver, function = "", "parseGlobal"
 	}
 	for _, f := range parseSources(t, ".") {
@@ -289,6 +290,7 @@ func TestReferenceExamples(t *testing.T) {
 		},
 		"Global options":           func(e string) string { return "{\nlti {\n" + e + "\n}\n}\n" + site(platform(""), "") },
 		"Options of `http_client`": func(e string) string { return "{\nlti {\nhttp_client {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
+		"Options of `outbox`":      func(e string) string { return "{\nlti {\noutbox {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 	}
 	examples := 0
 	try := func(source, example string) {
@@ -635,8 +637,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API)}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/grades"} {
+	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}}
+	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/grades"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,29 @@ type Grade struct {
 	// On lists pages that are worth a score. Default: none.
 	On []*GradeOn `json:"on,omitempty"`
 
-	header string // canonical
+	// Visit lists pages of which the share that a learner has been to is the
+	// score. It is kept per learner and activity, and never lowers a score. Each
+	// is a page, or, with * at the end, all whose paths begin so. Default: none.
+	Visit []string `json:"visit,omitempty"`
+
+	// Browser says whether pages of the site may report the score of whoever
+	// looks at them, at the route /score: on or off. Their learners can then
+	// report any score. Default: off.
+	Browser string `json:"browser,omitempty"`
+
+	header string   // canonical
+	visit  []string // ids of Visit
 }
+
+// browser reports whether pages may report scores.
+func (g *Grade) browser() bool { return g != nil && g.Browser == "on" }
+
+// source reports whether anything says where scores come from.
+func (g *Grade) source() bool {
+	return g.Header != "" || len(g.On) > 0 || len(g.Visit) > 0 || g.browser()
+}
+
+var errNoSource = errors.New("grade needs to say where scores come from: header NAME, on PATH score GIVEN/MAXIMUM, visit PATH…, or browser on")
 
 // GradeOn is a page that is worth a score to whoever comes to it. Learners can
 // come to any page that they know of.
@@ -57,17 +79,38 @@ func parsePoints(s string) (points, error) {
 
 // check looks at what is written, and reads the score.
 func (on *GradeOn) check() (points, error) {
-	if err := checkPattern(on.Path); err != nil {
+	if err := checkPage(on.Path); err != nil {
 		return points{}, fmt.Errorf("on %q: %w", on.Path, err)
-	}
-	if !strings.HasPrefix(on.Path, "/") {
-		return points{}, fmt.Errorf("on %q: expected a path, such as /finished", on.Path)
 	}
 	p, err := parsePoints(on.Score)
 	if err != nil {
 		return points{}, fmt.Errorf("on %s: score %q: %w", on.Path, on.Score, err)
 	}
 	return p, nil
+}
+
+// checkPage refuses what is no page's path.
+func checkPage(path string) error {
+	if !strings.HasPrefix(path, "/") {
+		return errors.New("expected a path, such as /finished")
+	}
+	return checkPattern(path)
+}
+
+// checkVisit looks at the pages of visit.
+func checkVisit(pages []string) error {
+	if len(pages) > maxVisit {
+		return fmt.Errorf("visit: %d pages, at most %d can count", len(pages), maxVisit)
+	}
+	for i, page := range pages {
+		if err := checkPage(page); err != nil {
+			return fmt.Errorf("visit %q: %w", page, err)
+		}
+		if slices.Contains(pages[:i], page) {
+			return fmt.Errorf("visit: %s is there twice", page)
+		}
+	}
+	return nil
 }
 
 // checkGradeHeader refuses names of headers that mean something else.
@@ -86,8 +129,22 @@ func (h *Handler) provisionGrade() error {
 	if g == nil {
 		return nil
 	}
-	if g.Header == "" && len(g.On) == 0 {
-		return errors.New("grade: nothing says where scores come from: write header or on")
+	switch g.Browser {
+	case "":
+		g.Browser = "off"
+	case "on", "off":
+	default:
+		return fmt.Errorf("grade: browser %q: expected on or off", g.Browser)
+	}
+	if !g.source() {
+		return errNoSource
+	}
+	if err := checkVisit(g.Visit); err != nil {
+		return fmt.Errorf("grade: %w", err)
+	}
+	g.visit = make([]string, len(g.Visit))
+	for i, page := range g.Visit {
+		g.visit[i] = pageID(page)
 	}
 	if g.Header != "" {
 		if err := checkGradeHeader(g.Header); err != nil {
@@ -111,7 +168,7 @@ func (h *Handler) provisionGrade() error {
 func (h *Handler) scores() bool { return h.API != nil || h.Grade != nil }
 
 // grade takes the score of an answer, if there is one. It is stored before the
-// answer goes out.
+// answer goes out; only that a page was visited is written later.
 func (w *appWriter) grade(status int) {
 	g := w.h.Grade
 	header := w.Header()
@@ -122,42 +179,48 @@ func (w *appWriter) grade(status int) {
 	if reported {
 		delete(header, g.header)
 	}
-	if w.v == nil || !w.protected {
+	if w.v == nil || !w.protected || w.v.facts.hasRole(instructorRoles) {
 		return
 	}
-	var (
-		got   points
-		found bool
-		where string
-	)
-	if reported {
-		var err error
-		if len(lines) == 1 {
-			got, err = parsePoints(lines[0])
-		} else {
-			err = errors.New("it is there several times")
-		}
-		if err != nil {
-			w.h.logger.Warn("the app's answer has a score that cannot be read: no score was taken",
-				zap.String("header", g.Header), zap.String("platform", w.v.facts.Platform), zap.Error(err))
-			return
-		}
-		found, where = true, "header"
-	} else if status >= 200 && status < 300 && w.r.Method == http.MethodGet && w.navigation {
-		for _, on := range g.On {
-			if match(on.Path, w.path) {
-				got, found, where = on.points, true, "on "+on.Path
-				break
+	come := w.navigation && w.r.Method == http.MethodGet && (status >= 200 && status < 300 || status == http.StatusNotModified)
+	if come {
+		for i, page := range g.Visit {
+			if match(page, w.path) {
+				w.taken("visit "+page, w.h.takeVisit(w.r, w.v, g.visit[i]))
 			}
 		}
 	}
-	if !found || w.v.facts.hasRole(instructorRoles) {
+	if reported {
+		if len(lines) != 1 {
+			w.unreadable(errors.New("it is there several times"))
+		} else if got, err := parsePoints(lines[0]); err != nil {
+			w.unreadable(err)
+		} else {
+			w.taken("header", w.h.takeScore(w.r, w.v, got))
+		}
 		return
 	}
-	fields := []zap.Field{
-		zap.String("from", where), zap.String("platform", w.v.facts.Platform), zap.String("launch_id", w.v.facts.LaunchID),
+	if come {
+		for _, on := range g.On {
+			if match(on.Path, w.path) {
+				w.taken("on "+on.Path, w.h.takeScore(w.r, w.v, on.points))
+				return
+			}
+		}
 	}
-	if err := w.h.takeScore(w.r, w.v, got); err != nil {
+}
+
+func (w *appWriter) unreadable(err error) {
+	w.h.logger.Warn("the app's answer has a score that cannot be read: no score was taken",
+		zap.String("header", w.h.Grade.Header), zap.String("platform", w.v.facts.Platform), zap.Error(err))
+}
+
+// taken logs what became of a score.
+func (w *appWriter) taken(from string, err error) {
+	fields := []zap.Field{
+		zap.String("from", from), zap.String("platform", w.v.facts.Platform), zap.String("launch_id", w.v.facts.LaunchID),
+	}
+	if err != nil {
 		w.h.logger.Error("a score of the app was not taken", append(fields, zap.Error(err))...)
 		return
 	}
@@ -167,25 +230,46 @@ func (w *appWriter) grade(status int) {
 // takeTimeout bounds the storing of a score that an answer brought.
 const takeTimeout = 5 * time.Second
 
-// takeScore gives a score of the person's own to the outbox.
-func (h *Handler) takeScore(r *http.Request, v *visit, got points) error {
+// own is where the scores of a person go in the activity that he has opened.
+func (h *Handler) own(r *http.Request, v *visit) (ready *ready, d *destination, owner string, err error) {
 	c := &caller{visit: v}
 	if err := c.mustBeSure(); err != nil {
-		return err
+		return nil, nil, "", err
 	}
-	d, err := h.destination(c, "", "")
+	if d, err = h.destination(c, "", ""); err != nil {
+		return nil, nil, "", err
+	}
+	ready, err = h.app.open()
+	return ready, d, h.ownerOf(r, c), err
+}
+
+// takeScore gives a score of the person's own to the outbox.
+func (h *Handler) takeScore(r *http.Request, v *visit, got points) error {
+	ready, d, owner, err := h.own(r, v)
 	if err != nil {
 		return err
 	}
-	ready, err := h.app.open()
-	if err != nil {
-		return err
-	}
-	score := ags.Score{UserID: d.User, ScoreGiven: &got.given, ScoreMaximum: &got.maximum}
-	score.SetDefaults()
 	// The app has done its work, whether the browser still waits or not.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), takeTimeout)
 	defer cancel()
-	_, err = h.enqueue(ctx, ready, d, score, h.ownerOf(r, c), "")
+	_, err = h.enqueue(ctx, ready, d, ags.Score{ScoreGiven: &got.given, ScoreMaximum: &got.maximum}, owner, "")
 	return err
+}
+
+// takeVisit notes that the person has come to a page.
+func (h *Handler) takeVisit(r *http.Request, v *visit, page string) error {
+	ready, d, owner, err := h.own(r, v)
+	if err != nil {
+		return err
+	}
+	n := note{to: *d, owner: owner, of: h.Grade.visit}
+	if link := v.facts.ResourceLink; d.LineItem != "" && link != "" {
+		// Perhaps it is the line item that was made for the first score.
+		was := *d
+		was.LineItem, was.Link = "", link
+		n.before = was.lane()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), takeTimeout)
+	defer cancel()
+	return ready.progress.visited(ctx, n, page)
 }

@@ -391,7 +391,7 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 		r = r.WithContext(ctx)
 	}
 	aw := &appWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, r: r, v: v, protected: protected, path: where.path}
-	aw.navigation = h.Grade != nil && forPerson(r, false)
+	aw.navigation = h.Grade != nil && forPerson(r, false) && !ahead(r)
 	err = next.ServeHTTP(aw, r)
 	if !aw.wrote {
 		// The server or the site's handle_errors answers, past aw.
@@ -401,6 +401,11 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 		aw.prepare()
 	}
 	return err
+}
+
+// ahead reports whether the browser asks for a page that nobody has come to yet.
+func ahead(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || r.Header.Get("Purpose") == "prefetch"
 }
 
 // lastsLong reports whether the request is for something that goes on after the

@@ -217,6 +217,8 @@ type derived struct {
 	// token is the token for the API, once it was needed: one for requests that
 	// are sure to belong to the launch, and one for others.
 	token [2]atomic.Value // []string
+	// reports bounds the scores that the person's pages report.
+	reports pace
 }
 
 func (h *Handler) derived(v *visit) *derived {

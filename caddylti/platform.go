@@ -29,7 +29,8 @@ type Platform struct {
 	Issuer string `json:"issuer,omitempty"`
 
 	// Preset fills what is left out for a known product: moodle, canvas,
-	// canvas-beta, canvas-test. Default: none.
+	// canvas-beta, canvas-test, canvas-own, blackboard, brightspace, sakai,
+	// schoology, openedx. Default: none.
 	Preset string `json:"preset,omitempty"`
 
 	// ClientID is what the platform calls this tool. Required.
@@ -48,7 +49,8 @@ type Platform struct {
 	TokenURL string `json:"token_url,omitempty"`
 
 	// TokenAudience is what the platform wants to be called where the tool asks
-	// it for a token. Default: TokenURL, byte for byte.
+	// it for a token. Default: by preset, if TokenURL is the preset's too; else
+	// TokenURL, byte for byte.
 	TokenAudience string `json:"token_audience,omitempty"`
 
 	// JWKSURL is the platform's public key set. Required, unless the preset has
@@ -112,10 +114,12 @@ func (p *Platform) resolve() error {
 		}
 		return out
 	}
-	issuer, clientID := expand("issuer", p.Issuer), expand("client_id", p.ClientID)
-	authURL, tokenURL, jwksURL := expand("auth_url", p.AuthURL), expand("token_url", p.TokenURL), expand("jwks_url", p.JWKSURL)
-	audience := expand("token_audience", p.TokenAudience)
-	userScope := p.UserScope
+	clientID := expand("client_id", p.ClientID)
+	e := endpoints{
+		issuer:  expand("issuer", p.Issuer),
+		authURL: expand("auth_url", p.AuthURL), tokenURL: expand("token_url", p.TokenURL), jwksURL: expand("jwks_url", p.JWKSURL),
+		audience: expand("token_audience", p.TokenAudience), userScope: p.UserScope,
+	}
 	deployments := make([]string, 0, len(p.Deployments))
 	for _, d := range p.Deployments {
 		deployments = append(deployments, expand("deployment", d))
@@ -140,15 +144,17 @@ func (p *Platform) resolve() error {
 		}
 		origins[i] = originOf(u)
 	}
+	shared := lti.UserScope(e.userScope) != lti.ScopeClient && e.userScope != ""
 	if p.Preset != "" {
 		known, ok := presets[p.Preset]
 		if !ok {
 			return fmt.Errorf("unknown preset %q: expected one of %s", p.Preset, presetNames())
 		}
-		known.apply(&issuer, &authURL, &tokenURL, &jwksURL, &userScope)
+		known.fill(&e, clientID)
+		shared = known.issuer != ""
 	}
 	for _, u := range []struct{ option, val string }{
-		{"issuer", issuer}, {"auth_url", authURL}, {"jwks_url", jwksURL}, {"token_url", tokenURL},
+		{"issuer", e.issuer}, {"auth_url", e.authURL}, {"jwks_url", e.jwksURL}, {"token_url", e.tokenURL},
 	} {
 		switch {
 		case u.val != "":
@@ -176,12 +182,12 @@ func (p *Platform) resolve() error {
 	case slices.Contains(deployments, "any") && len(deployments) > 1:
 		return errors.New(`"deployment any" stands alone`)
 	}
-	switch lti.UserScope(userScope) {
+	switch lti.UserScope(e.userScope) {
 	case "":
-		userScope = string(lti.ScopeClient)
+		e.userScope = string(lti.ScopeClient)
 	case lti.ScopeClient, lti.ScopeTenant, lti.ScopeDeployment:
 	default:
-		return fmt.Errorf("user_scope %q: expected client, tenant or deployment", userScope)
+		return fmt.Errorf("user_scope %q: expected client, tenant or deployment", e.userScope)
 	}
 	algorithms := p.Algorithms
 	if len(algorithms) == 0 {
@@ -199,19 +205,19 @@ func (p *Platform) resolve() error {
 	if leeway < 0 || leeway > lti.MaxLeeway {
 		return fmt.Errorf("leeway %s: expected more than 0 and at most %s", leeway, lti.MaxLeeway)
 	}
-	p.keysURL = jwksURL
+	p.keysURL = e.jwksURL
 	p.service = &service.Platform{
-		Name: p.Name, Issuer: issuer, ClientID: clientID, TokenURL: tokenURL,
-		Audience: audience,
+		Name: p.Name, Issuer: e.issuer, ClientID: clientID, TokenURL: e.tokenURL,
+		Audience: e.audience,
 	}
 	// An issuer that many schools share is not where their pages are.
-	if p.origins = origins; lti.UserScope(userScope) == lti.ScopeClient {
-		p.origins = append(p.origins, frameOrigin(issuer))
+	if p.origins = origins; !shared {
+		p.origins = append(p.origins, frameOrigin(e.issuer))
 	}
 	p.registration = lti.Platform{
-		Name: p.Name, Issuer: issuer, ClientID: clientID, AuthURL: authURL,
+		Name: p.Name, Issuer: e.issuer, ClientID: clientID, AuthURL: e.authURL,
 		Deployments: deployments, AnyDeployment: deployments[0] == "any",
-		Algorithms: algorithms, Leeway: leeway, UserScope: lti.UserScope(userScope),
+		Algorithms: algorithms, Leeway: leeway, UserScope: lti.UserScope(e.userScope),
 	}
 	return nil
 }

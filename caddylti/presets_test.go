@@ -1,6 +1,8 @@
 package caddylti
 
 import (
+	"cmp"
+	"slices"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -10,27 +12,47 @@ import (
 
 // The addresses that the platforms' own documentation and code give.
 func TestPresets(t *testing.T) {
-	type urls struct {
-		issuer, auth, token, jwks string
-		scope                     lti.UserScope
-	}
-	want := map[string]urls{
+	const school, client = "https://school.example.edu/moodle", "c 1"
+	want := map[string]endpoints{
 		"moodle": {
-			"https://school.example.edu/moodle", "https://school.example.edu/moodle/mod/lti/auth.php",
-			"https://school.example.edu/moodle/mod/lti/token.php", "https://school.example.edu/moodle/mod/lti/certs.php", lti.ScopeClient,
+			issuer: school, authURL: school + "/mod/lti/auth.php", tokenURL: school + "/mod/lti/token.php",
+			jwksURL: school + "/mod/lti/certs.php", userScope: "client",
 		},
 		"canvas": {
-			"https://canvas.instructure.com", "https://sso.canvaslms.com/api/lti/authorize_redirect",
-			"https://sso.canvaslms.com/login/oauth2/token", "https://sso.canvaslms.com/api/lti/security/jwks", lti.ScopeTenant,
+			issuer: "https://canvas.instructure.com", authURL: "https://sso.canvaslms.com/api/lti/authorize_redirect",
+			tokenURL: "https://sso.canvaslms.com/login/oauth2/token", jwksURL: "https://sso.canvaslms.com/api/lti/security/jwks", userScope: "tenant",
 		},
 		"canvas-beta": {
-			"https://canvas.beta.instructure.com", "https://sso.beta.canvaslms.com/api/lti/authorize_redirect",
-			"https://sso.beta.canvaslms.com/login/oauth2/token", "https://sso.beta.canvaslms.com/api/lti/security/jwks", lti.ScopeTenant,
+			issuer: "https://canvas.beta.instructure.com", authURL: "https://sso.beta.canvaslms.com/api/lti/authorize_redirect",
+			tokenURL: "https://sso.beta.canvaslms.com/login/oauth2/token", jwksURL: "https://sso.beta.canvaslms.com/api/lti/security/jwks", userScope: "tenant",
 		},
 		"canvas-test": {
-			"https://canvas.test.instructure.com", "https://sso.test.canvaslms.com/api/lti/authorize_redirect",
-			"https://sso.test.canvaslms.com/login/oauth2/token", "https://sso.test.canvaslms.com/api/lti/security/jwks", lti.ScopeTenant,
+			issuer: "https://canvas.test.instructure.com", authURL: "https://sso.test.canvaslms.com/api/lti/authorize_redirect",
+			tokenURL: "https://sso.test.canvaslms.com/login/oauth2/token", jwksURL: "https://sso.test.canvaslms.com/api/lti/security/jwks", userScope: "tenant",
 		},
+		"canvas-own": {
+			issuer: school, authURL: school + "/api/lti/authorize_redirect",
+			tokenURL: school + "/login/oauth2/token", jwksURL: school + "/api/lti/security/jwks", userScope: "tenant",
+		},
+		"blackboard": {
+			issuer: "https://blackboard.com", authURL: "https://developer.blackboard.com/api/v1/gateway/oidcauth",
+			tokenURL:  "https://developer.blackboard.com/api/v1/gateway/oauth2/jwttoken",
+			jwksURL:   "https://developer.blackboard.com/api/v1/management/applications/c%201/jwks.json",
+			userScope: "deployment",
+		},
+		"brightspace": {
+			issuer: school, authURL: school + "/d2l/lti/authenticate", tokenURL: "https://auth.brightspace.com/core/connect/token",
+			audience: "https://api.brightspace.com/auth/token", jwksURL: school + "/d2l/.well-known/jwks", userScope: "client",
+		},
+		"sakai": {
+			issuer: school, authURL: school + "/imsoidc/lti13/oidc_auth", jwksURL: school + "/imsblis/lti13/keyset", userScope: "client",
+		},
+		"schoology": {
+			issuer: "https://schoology.schoology.com", authURL: "https://lti-service.svc.schoology.com/lti-service/authorize-redirect",
+			tokenURL: "https://lti-service.svc.schoology.com/lti-service/access-token",
+			jwksURL:  "https://lti-service.svc.schoology.com/lti-service/.well-known/jwks", userScope: "deployment",
+		},
+		"openedx": {issuer: school, authURL: school + "/api/lti_consumer/v1/launch/", userScope: "client"},
 	}
 	for name := range presets {
 		if _, ok := want[name]; !ok {
@@ -43,30 +65,40 @@ func TestPresets(t *testing.T) {
 			if !ok {
 				t.Fatal("no such preset")
 			}
-			var issuer, auth, token, jwks, scope string
+			var e endpoints
 			if known.issuer == "" {
-				issuer = w.issuer
+				e.issuer = w.issuer
 			}
-			known.apply(&issuer, &auth, &token, &jwks, &scope)
-			if got := (urls{issuer, auth, token, jwks, lti.UserScope(scope)}); got != w {
-				t.Errorf("got  %+v\nwant %+v", got, w)
+			known.fill(&e, client)
+			if e != w {
+				t.Errorf("got  %+v\nwant %+v", e, w)
 			}
-			// The same by way of a configuration.
-			p := &Platform{Name: "lms", Preset: name, ClientID: "c", Deployments: []string{"1"}}
+			// The same by way of a configuration, with what the preset leaves open.
+			p := &Platform{
+				Name: "lms", Preset: name, ClientID: client, Deployments: []string{"1"},
+				JWKSURL: cmp.Or(w.jwksURL, "https://keys.example"),
+			}
 			if known.issuer == "" {
 				p.Issuer = w.issuer
 			}
 			if err := p.resolve(); err != nil {
 				t.Fatal(err)
 			}
-			if r := p.registration; r.Issuer != w.issuer || r.AuthURL != w.auth || p.keysURL != w.jwks || r.UserScope != w.scope {
-				t.Errorf("resolved to %+v, keys at %s", r, p.keysURL)
+			r := p.registration
+			got := endpoints{r.Issuer, r.AuthURL, p.service.TokenURL, p.service.Audience, p.keysURL, string(r.UserScope)}
+			w.jwksURL = cmp.Or(w.jwksURL, "https://keys.example")
+			if got != w {
+				t.Errorf("resolved to %+v\nwant %+v", got, w)
+			}
+			// Its pages are at the issuer, unless that is one for all.
+			if shown := slices.Contains(p.origins, frameOrigin(r.Issuer)); shown != (known.issuer == "") {
+				t.Errorf("frames of the issuer: %t", shown)
 			}
 			// What is written wins over what is known.
-			issuer, auth, token, jwks, scope = "https://i.example", "https://a.example", "https://t.example", "https://j.example", "deployment"
-			known.apply(&issuer, &auth, &token, &jwks, &scope)
-			if got, want := (urls{issuer, auth, token, jwks, lti.UserScope(scope)}), (urls{"https://i.example", "https://a.example", "https://t.example", "https://j.example", lti.ScopeDeployment}); got != want {
-				t.Errorf("overridden: %+v", got)
+			e = endpoints{"https://i.example", "https://a.example", "https://t.example", "", "https://j.example", "deployment"}
+			mine := e
+			if known.fill(&e, client); e != mine {
+				t.Errorf("overridden: %+v", e)
 			}
 		})
 	}

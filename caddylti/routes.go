@@ -45,6 +45,8 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodPost}, h.serveLogout, true}
 	case rest == "/grades" && h.scores():
 		rt = route{[]string{http.MethodGet, http.MethodPost}, h.serveGrades, true}
+	case rest == "/score" && h.Grade.browser():
+		rt = route{[]string{http.MethodPost}, h.serveScore, false}
 	case rest == "/frame.js":
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}
 	case rest == "/return" && h.needs.extras:

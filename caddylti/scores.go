@@ -302,49 +302,62 @@ type queued struct {
 
 // apiPostScore takes a score.
 func (h *Handler) apiPostScore(w http.ResponseWriter, r *http.Request, c *caller, _ string) error {
+	entry, err := h.postScore(w, r, c)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", h.Base+"/api/v1/scores/"+entry.ID)
+	return writeJSON(w, http.StatusAccepted, stateOf(entry))
+}
+
+// postScore reads a score and gives it to the outbox; if the caller asks for
+// that, it waits for what becomes of it.
+func (h *Handler) postScore(w http.ResponseWriter, r *http.Request, c *caller) (*outbox.Entry, error) {
 	q := r.URL.Query()
 	var wait time.Duration
 	if raw := q.Get("wait"); raw != "" {
 		var err error
 		if wait, err = time.ParseDuration(raw); err != nil || wait < 0 || wait > maxWait {
-			return invalid("wait", "expected a time such as 5s, at most %s", maxWait)
+			return nil, invalid("wait", "expected a time such as 5s, at most %s", maxWait)
 		}
 	}
 	idempotency := r.Header.Get("Idempotency-Key")
 	if len(idempotency) > 255 {
-		return invalid("Idempotency-Key", "it is longer than 255 bytes")
+		return nil, invalid("Idempotency-Key", "it is longer than 255 bytes")
 	}
 	if err := c.mustBeSure(); err != nil {
-		return err
+		return nil, err
 	}
 	body, err := readScore(w, r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ready, err := h.app.open()
 	if err != nil {
-		return unavailable(err)
+		return nil, unavailable(err)
 	}
 	d, owner, err := h.scoreDestination(r, ready, c, body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	score := body.Score
-	score.UserID = d.User
-	score.SetDefaults()
-	check := score
+	if err := h.mustKnow(d, body.Extensions); err != nil {
+		return nil, err
+	}
+	check := body.Score
+	check.UserID = d.User
+	check.SetDefaults()
 	if check.Timestamp.IsZero() {
 		check.Timestamp = time.Now()
 	}
 	if err := ags.ValidateScore(&check); err != nil {
-		return bodyProblem(err)
+		return nil, bodyProblem(err)
 	}
-	if score.Erases() && q.Get("erase") != "true" {
-		return invalid("gradingProgress", "many platforms delete a grade when a score comes that is not final or says nothing: send scoreGiven and FullyGraded, or say erase=true in the query if that is meant")
+	if check.Erases() && (c.page || q.Get("erase") != "true") {
+		return nil, invalid("gradingProgress", "many platforms delete a grade when a score comes that is not final or says nothing: send scoreGiven and FullyGraded, or say erase=true in the query if that is meant")
 	}
-	entry, err := h.enqueue(r.Context(), ready, d, score, owner, idempotency)
+	entry, err := h.enqueue(r.Context(), ready, d, body.Score, owner, idempotency)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if wait > 0 {
 		ctx, cancel := context.WithTimeout(r.Context(), wait)
@@ -353,8 +366,22 @@ func (h *Handler) apiPostScore(w http.ResponseWriter, r *http.Request, c *caller
 			entry = final
 		}
 	}
-	w.Header().Set("Location", h.Base+"/api/v1/scores/"+entry.ID)
-	return writeJSON(w, http.StatusAccepted, stateOf(&entry))
+	return &entry, nil
+}
+
+// mustKnow refuses extensions that the platform is not known to have: some
+// refuse the whole score for one.
+func (h *Handler) mustKnow(d *destination, extensions map[string]json.RawMessage) error {
+	var known []string
+	if p := h.platform(d.Platform); p != nil {
+		known = presets[p.Preset].scoreExtensions
+	}
+	for name := range extensions {
+		if !slices.Contains(known, name) {
+			return invalid(name, "the platform is not known to have this extension: see preset of the platform")
+		}
+	}
+	return nil
 }
 
 // scoreDestination returns where a score goes, and whose it is to ask for.
@@ -362,6 +389,9 @@ func (h *Handler) scoreDestination(r *http.Request, ready *ready, c *caller, bod
 	if c.visit != nil {
 		if body.Handle != "" {
 			return nil, "", invalid("score_handle", "it is for keys; a launch knows where its scores go")
+		}
+		if c.page && body.ScoringUserID != "" && body.ScoringUserID != c.visit.facts.Subject {
+			return nil, "", refuseAPI(http.StatusForbidden, problemForbidden, "scoringUserId is somebody else")
 		}
 		d, err := h.destination(c, body.UserID, body.LineItem)
 		if err != nil {
@@ -419,14 +449,27 @@ func (h *Handler) ownerOf(r *http.Request, c *caller) string {
 }
 
 // enqueue gives a score to the outbox.
-func (h *Handler) enqueue(ctx context.Context, ready *ready, d *destination, score ags.Score, owner, idempotency string) (outbox.Entry, error) {
+func (h *Handler) enqueue(ctx context.Context, ready *ready, d *destination, score ags.Score, owner, idempotency string) (entry outbox.Entry, err error) {
+	if h.Grade == nil || len(h.Grade.Visit) == 0 {
+		return ready.enqueue(ctx, d, score, owner, idempotency)
+	}
+	err = ready.progress.sent(ctx, d, &score, func() (err error) {
+		entry, err = ready.enqueue(ctx, d, score, owner, idempotency)
+		return err
+	})
+	return entry, err
+}
+
+func (b *backend) enqueue(ctx context.Context, d *destination, score ags.Score, owner, idempotency string) (outbox.Entry, error) {
 	at := score.Timestamp
 	score.Timestamp = time.Time{} // the outbox keeps it
+	score.UserID = d.User
+	score.SetDefaults()
 	body, err := json.Marshal(queued{*d, score})
 	if err != nil {
 		return outbox.Entry{}, err
 	}
-	entry, err := ready.outbox.Put(ctx, outbox.New{
+	entry, err := b.outbox.Put(ctx, outbox.New{
 		Platform: d.Platform, Lane: d.lane(), Group: d.group(), Owner: owner, Time: at,
 		// Most platforms do not say how finely they count; to count whole
 		// seconds costs at most one of them.

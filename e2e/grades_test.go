@@ -24,7 +24,11 @@ type gradedSite struct {
 	platform *caddy // the demo LMS, a process of its own
 	app      *httptest.Server
 	text     string // the Caddyfile of the site
+	*seen
+}
 
+// seen is what the app has been sent.
+type seen struct {
 	mu     sync.Mutex
 	tokens map[string]string // by the X-LTI-Launch-Id that came along
 	last   string
@@ -34,7 +38,7 @@ const gradeKey = "0123456789abcdefghijklmn"
 
 func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 	tb.Helper()
-	s := &gradedSite{caddy: newCaddy(tb), platform: newCaddy(tb), tokens: make(map[string]string)}
+	s := &gradedSite{caddy: newCaddy(tb), platform: newCaddy(tb), seen: &seen{tokens: make(map[string]string)}}
 	s.app = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, score := range r.URL.Query()["score"] {
 			w.Header().Add("X-LTI-Score", score)
@@ -49,26 +53,7 @@ func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 		_, _ = fmt.Fprintf(w, "link=%s launch=%s.", r.Header.Get("X-LTI-Resource-Link-Id"), r.Header.Get("X-LTI-Launch-Id"))
 	}))
 	tb.Cleanup(s.app.Close)
-	s.platform.start(fmt.Sprintf(`{
-	admin localhost:$ADMIN
-	auto_https off
-	default_bind 127.0.0.1
-}
-http://lms.localhost:$PORT {
-	devlms {
-		%[1]s
-		tool quiz {
-			client_id quiz
-			deployment 1
-			login http://tool.localhost:%[2]d/lti/login
-			redirect http://tool.localhost:%[2]d/lti/launch
-			jwks http://tool.localhost:%[2]d/lti/jwks.json
-			link "Quiz one" http://tool.localhost:%[2]d/one/ iframe
-			link "Quiz two" http://tool.localhost:%[2]d/two/ iframe
-		}
-	}
-}
-`, lmsOptions, s.port))
+	s.startLMS(lmsOptions)
 	s.text = fmt.Sprintf(`{
 	admin localhost:$ADMIN
 	auto_https off
@@ -94,20 +79,65 @@ http://tool.localhost:$PORT {
 			}
 		}
 		%[2]s
-		platform demo {
-			issuer http://lms.localhost:%[4]d
-			auth_url http://lms.localhost:%[4]d/auth
-			token_url http://lms.localhost:%[4]d/token
-			jwks_url http://lms.localhost:%[4]d/jwks
-			client_id quiz
-			deployment 1
-		}
+		%[4]s
 	}
 	reverse_proxy %[3]s
 }
-`, gradeKey, toolOptions, s.app.Listener.Addr(), s.platform.port)
+`, gradeKey, toolOptions, s.app.Listener.Addr(), s.platformBlock("demo"))
 	s.start(s.text)
 	return s
+}
+
+// startLMS starts the demo LMS that s.platform is to be.
+func (s *gradedSite) startLMS(options string) {
+	s.platform.start(fmt.Sprintf(`{
+	admin localhost:$ADMIN
+	auto_https off
+	default_bind 127.0.0.1
+}
+http://lms.localhost:$PORT {
+	devlms {
+		%[1]s
+		tool quiz {
+			client_id quiz
+			deployment 1
+			login http://tool.localhost:%[2]d/lti/login
+			redirect http://tool.localhost:%[2]d/lti/launch
+			jwks http://tool.localhost:%[2]d/lti/jwks.json
+			link "Quiz one" http://tool.localhost:%[2]d/one/ iframe
+			link "Quiz two" http://tool.localhost:%[2]d/two/ iframe
+		}
+	}
+}
+`, options, s.port))
+}
+
+// platformBlock is what the site has to know of the demo LMS.
+func (s *gradedSite) platformBlock(name string) string {
+	return fmt.Sprintf(`platform %[1]s {
+			issuer http://lms.localhost:%[2]d
+			auth_url http://lms.localhost:%[2]d/auth
+			token_url http://lms.localhost:%[2]d/token
+			jwks_url http://lms.localhost:%[2]d/jwks
+			client_id quiz
+			deployment 1
+		}`, name, s.platform.port)
+}
+
+// secondPlatform starts another demo LMS, and returns the site as it is seen
+// from there.
+func (s *gradedSite) secondPlatform(tb testing.TB, name string) *gradedSite {
+	tb.Helper()
+	other := &gradedSite{caddy: s.caddy, platform: newCaddy(tb), app: s.app, seen: s.seen}
+	other.startLMS("")
+	s.text = strings.Replace(s.text, "platform demo {", other.platformBlock(name)+"\n\t\tplatform demo {", 1)
+	// The same in the options of a key.
+	s.text = strings.Replace(s.text, "platform demo\n", "platform demo "+name+"\n", 1)
+	other.text = s.text
+	if err := s.reload(s.text); err != nil {
+		tb.Fatal(err)
+	}
+	return other
 }
 
 func (s *gradedSite) lms(path string) string  { return s.platform.origin("lms.localhost") + path }
@@ -684,60 +714,6 @@ func TestGradesPage(t *testing.T) {
 	}
 	if res := b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusConflict {
 		t.Errorf("a third time: %d", res.StatusCode)
-	}
-}
-
-// Scores without code: by a header of the app's answer, and by a page.
-func TestGradingWithoutCode(t *testing.T) {
-	s := newGradedSite(t, "", "grade {\n\t\t\theader X-LTI-Score\n\t\t\ton /one/finished score 1/1\n\t\t\ton /two/parts/* score 2.5/10\n\t\t}")
-	b := newBrowser(t)
-	s.open(b, "u-2001", "c-31", "quiz-one")
-	s.open(b, "u-2001", "c-31", "quiz-two")
-	teacher := newBrowser(t)
-	s.open(teacher, "u-1001", "c-31", "quiz-one")
-	// What counts for nothing.
-	for _, score := range []string{"8", "8/0", "-1/10", "NaN/10", "8/Inf", "a/b", "", "8/10/12"} {
-		if res := b.get(s.site("/one/?score=" + url.QueryEscape(score))); res.Header.Get("X-LTI-Score") != "" || res.StatusCode != http.StatusOK {
-			t.Errorf("%q: %d %v", score, res.StatusCode, res.Header)
-		}
-	}
-	b.get(s.site("/one/?score=1/2&score=1/2"))                           // twice
-	b.get(s.site("/save?score=9/10"))                                    // of which activity?
-	b.get(s.site("/one/finished?missing=1"))                             // not there
-	b.get(s.site("/one/finished"), "Sec-Fetch-Mode", "no-cors")          // no navigation
-	b.post(s.site("/one/finished"), "", "Sec-Fetch-Site", "same-origin") // no visit
-	teacher.get(s.site("/one/?score=9/10"))
-	teacher.get(s.site("/one/finished"))
-	if res := newBrowser(t).get(s.site("/open/x?score=9/10")); res.Header.Get("X-LTI-Score") != "" {
-		t.Error("a public answer shows the score")
-	}
-	if res := teacher.get(s.site("/lti/grades")); !strings.Contains(res.body, "no score in this course yet") {
-		t.Errorf("taken all the same:\n%s", res.body)
-	}
-
-	grade := func(link string) (float64, bool) {
-		_, grades := s.gradebook(t)
-		for _, g := range grades {
-			if g.Label == link && g.UserID == "u-2001" && g.ResultScore != nil {
-				return *g.ResultScore, true
-			}
-		}
-		return 0, false
-	}
-	for _, tt := range []struct {
-		path string
-		link string
-		want float64
-	}{
-		{"/one/submit?score=8/10", "Quiz one", 80},
-		{"/two/parts/3", "Quiz two", 25},
-		{"/one/finished", "Quiz one", 100},
-		{"/two/?score=" + url.QueryEscape(" 4.5 / 5 "), "Quiz two", 90},
-	} {
-		if res := b.get(s.site(tt.path), "Sec-Fetch-Mode", "navigate"); res.Header.Get("X-LTI-Score") != "" {
-			t.Errorf("%s: the browser sees the score", tt.path)
-		}
-		until(t, tt.path+" to arrive", func() bool { got, ok := grade(tt.link); return ok && got == tt.want })
 	}
 }
 

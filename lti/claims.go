@@ -39,6 +39,11 @@ type Launch struct {
 
 	// Grades is where the platform takes scores, if it does.
 	Grades GradeService
+	// Roster is where the platform tells who is in the course, if it does.
+	Roster RosterService
+	// DeepLinking is what an LtiDeepLinkingRequest asks for; empty in other
+	// messages.
+	DeepLinking DeepLinking
 
 	// Custom holds the custom parameters. Teachers write them: they are never
 	// authority.
@@ -81,6 +86,42 @@ type GradeService struct {
 	LineItem  string   // URL of the one that the activity has, if it has exactly one
 }
 
+// RosterService is the claim of Names and Role Provisioning Services 2.0. It is
+// empty where the platform has other versions of the service only.
+type RosterService struct {
+	URL      string   // of the course's members
+	Versions []string // of the service; empty if the platform does not say
+}
+
+// DeepLinking is the claim deep_linking_settings (Deep Linking 2.0 §4.4): which
+// items the platform takes, and where the answer goes. Its JSON has the
+// specification's names, and lists everywhere.
+type DeepLinking struct {
+	// ReturnURL is an absolute https URL, or http on this machine. It may hold a
+	// secret of the platform (never log it), and is to be posted to as it is.
+	ReturnURL string `json:"deep_link_return_url"`
+	// AcceptTypes are the types of items, at least one.
+	AcceptTypes []string `json:"accept_types"`
+	// AcceptTargets are the ways to show an item: embed, iframe, window, and what
+	// older platforms call theirs.
+	AcceptTargets []string `json:"accept_presentation_document_targets,omitempty"`
+	// AcceptMediaTypes are those of files, such as image/*; empty if the platform
+	// does not say.
+	AcceptMediaTypes []string `json:"accept_media_types,omitempty"`
+	// AcceptMultiple allows more than one item.
+	AcceptMultiple bool `json:"accept_multiple,omitempty"`
+	// AcceptLineItem is false if line items are ignored, nil if the platform does
+	// not say.
+	AcceptLineItem *bool `json:"accept_lineitem,omitempty"`
+	// AutoCreate says that items are saved without a question.
+	AutoCreate bool `json:"auto_create,omitempty"`
+	// Title and Text are what the platform would call the item.
+	Title string `json:"title,omitempty"`
+	Text  string `json:"text,omitempty"`
+	// Data goes back with the answer, whatever JSON it is; nil if there is none.
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
 // members is a JSON object whose values have not been interpreted.
 type members map[string]json.RawMessage
 
@@ -108,6 +149,34 @@ func (m members) exact(name string) (string, bool) {
 	var s string
 	err := json.Unmarshal(m[name], &s)
 	return s, err == nil
+}
+
+// boolean returns an optional truth value, nil if there is none.
+func (m members) boolean(name string) *bool {
+	var b *bool
+	if json.Unmarshal(m[name], &b) != nil {
+		return nil
+	}
+	return b
+}
+
+// list returns the strings of a list that are not empty, and whether there is a
+// list.
+func (m members) list(name string) ([]string, bool) {
+	if !m.present(name) {
+		return nil, false
+	}
+	var vals []any
+	if json.Unmarshal(m[name], &vals) != nil {
+		return nil, false
+	}
+	var list []string
+	for _, v := range vals {
+		if s, ok := v.(string); ok && s != "" {
+			list = append(list, s)
+		}
+	}
+	return list, true
 }
 
 // object returns an optional object; anything else counts as absent.

@@ -66,6 +66,7 @@ const (
 	CodeTargetForeign        Code = "target_link_uri_foreign"
 	CodeResourceLinkMissing  Code = "resource_link_missing"
 	CodeRolesMissing         Code = "roles_missing"
+	CodeDeepLinkingInvalid   Code = "deep_linking_settings_invalid"
 	CodeSubjectMissing       Code = "sub_missing"
 	CodeSubjectInvalid       Code = "sub_invalid"
 	CodeUserClaimMissing     Code = "user_claim_missing"
@@ -131,6 +132,7 @@ var rules = map[Code]Rule{
 	CodeTargetForeign:        {"LTI 1.3 §5.3.4", MenderPlatform, 400},
 	CodeResourceLinkMissing:  {"LTI 1.3 §5.3.5", MenderPlatform, 400},
 	CodeRolesMissing:         {"LTI 1.3 §5.3.7", MenderPlatform, 400},
+	CodeDeepLinkingInvalid:   {"Deep Linking 2.0 §4.4", MenderPlatform, 400},
 	CodeSubjectMissing:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeSubjectInvalid:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeUserClaimMissing:     {"LTI 1.3 §5.4", MenderPlatform, 403},

@@ -17,7 +17,7 @@ func TestEveryCodeHasARule(t *testing.T) {
 		CodeRequestTooLarge: true, CodeSessionMissing: true, CodeStoreUnavailable: true, CodePublicURLUnknown: true,
 		CodeNotFound: true, CodeMethodNotAllowed: true, CodeRequestForeignOrigin: true,
 	}
-	section := regexp.MustCompile(`^((Security Framework|LTI 1\.3|OpenID Connect Core|RFC \d+) §[0-9.]+( rule \d+)?|LTI OIDC Login with LTI Client Side postMessages)$`)
+	section := regexp.MustCompile(`^((Security Framework|LTI 1\.3|Deep Linking 2\.0|OpenID Connect Core|RFC \d+) §[0-9.]+( rule \d+)?|LTI OIDC Login with LTI Client Side postMessages)$`)
 	form := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 	codes := 0
 	for name, val := range constants(t) {

@@ -1,6 +1,7 @@
 package lti_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/ltitest"
 	"github.com/caddy-lti/lti/lti"
 )
 
@@ -169,6 +172,82 @@ func FuzzVerify(f *testing.F) {
 			refusal(t, err)
 		case !slices.Contains(valid, token):
 			t.Errorf("accepted %q", token)
+		}
+	})
+}
+
+// unsigned is a KeySet for which every token is the platform's, and is nothing
+// but its payload.
+type unsigned struct{}
+
+func (unsigned) VerifySignature(_ context.Context, payload string, _ []string) ([]byte, error) {
+	return []byte(payload), nil
+}
+
+// FuzzServiceClaims reads any settings of a deep-linking request, and any roster
+// claim. What is accepted has a place to answer to and something to answer.
+func FuzzServiceClaims(f *testing.F) {
+	const returnTo = `"deep_link_return_url":"https://lms.example/r?x=1"`
+	const roster = `{"context_memberships_url":"https://lms.example/m","service_versions":["2.0"]}`
+	for _, settings := range []string{
+		`{` + returnTo + `,"accept_types":["link"],"accept_presentation_document_targets":["iframe"]}`,
+		`{` + returnTo + `,"accept_types":["a","b",null,5],"accept_presentation_document_targets":[],"accept_media_types":"a/*,,b/c ,",` +
+			`"accept_multiple":true,"accept_lineitem":false,"auto_create":null,"title":"$A.b","text":"\ud800","data":{"a":[1e3]}}`,
+		`{` + returnTo + `,"accept_types":["link"],"accept_presentation_document_targets":["iframe"],"accept_media_types":["a/b"],"data":""}`,
+		`{"deep_link_return_url":"http://lms.localhost/r","accept_types":["link"],"accept_presentation_document_targets":["embed"],"data":"\u0000"}`,
+		`{"deep_link_return_url":"https://a;b/r","accept_types":["link"],"accept_presentation_document_targets":["embed"]}`,
+		`{"deep_link_return_url":"javascript:x","accept_types":{},"accept_presentation_document_targets":"iframe"}`,
+		`{"deep_link_return_url":"https://[::1]:80/#x","deep_link_return_url":"//x"}`, `{}`, `[]`, `null`, `"x"`,
+	} {
+		f.Add([]byte(settings), []byte(roster))
+	}
+	for _, claim := range []string{
+		`{"context_memberships_url":"https://lms.example/m?a=1"}`, `{"context_memberships_url":"https://lms.example/m","service_versions":["1.0"]}`,
+		`{"context_memberships_url":"$A.b","service_versions":"2.0"}`, `{"context_memberships_url":5,"service_versions":[2.0]}`, `null`,
+	} {
+		f.Add([]byte(`{`+returnTo+`,"accept_types":["link"],"accept_presentation_document_targets":["iframe"]}`), []byte(claim))
+	}
+	s := newSubject(f)
+	s.verifier.Accepts = func(typ string) bool { return typ == lti.MessageDeepLinking }
+	f.Fuzz(func(t *testing.T, settings, roster []byte) {
+		if !json.Valid(settings) || !json.Valid(roster) {
+			return
+		}
+		claims := s.claims()
+		claims[ltitest.Claim("message_type")] = lti.MessageDeepLinking
+		claims["https://purl.imsglobal.org/spec/lti-dl/claim/deep_linking_settings"] = json.RawMessage(settings)
+		claims["https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"] = json.RawMessage(roster)
+		payload, err := json.Marshal(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.verifier.Verify(t.Context(), s.platform, unsigned{}, string(payload), lti.Expected{Nonce: propertyNonce})
+		if err != nil {
+			if e := refusal(t, err); e.Code != lti.CodeDeepLinkingInvalid {
+				t.Errorf("refused by another rule: %v", err)
+			}
+			return
+		}
+		d := l.DeepLinking
+		u, err := url.Parse(d.ReturnURL)
+		if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(u.Host, "; ,'\"*") {
+			t.Errorf("an answer goes to %q", d.ReturnURL)
+		} else if host := u.Hostname(); u.Scheme != "https" && (u.Scheme != "http" || !httpx.IsLocalHost(host)) {
+			t.Errorf("an answer goes to %q", d.ReturnURL)
+		}
+		if len(d.AcceptTypes) == 0 {
+			t.Error("nothing can be answered")
+		}
+		for _, list := range [][]string{d.AcceptTypes, d.AcceptTargets, d.AcceptMediaTypes, l.Roster.Versions} {
+			if slices.Contains(list, "") {
+				t.Errorf("an empty text in %q", list)
+			}
+		}
+		if d.Data != nil && !json.Valid(d.Data) {
+			t.Errorf("data is %q", d.Data)
+		}
+		if l.Roster.URL == "" && l.Roster.Versions != nil || len(l.Roster.Versions) > 0 && !slices.Contains(l.Roster.Versions, "2.0") {
+			t.Errorf("roster %+v", l.Roster)
 		}
 	})
 }

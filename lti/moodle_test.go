@@ -140,7 +140,19 @@ func TestVerifyMoodle(t *testing.T) {
 				"https://purl.imsglobal.org/spec/lti-ags/scope/lineitem", "https://purl.imsglobal.org/spec/lti-ags/scope/lineitem.readonly",
 				"https://purl.imsglobal.org/spec/lti-ags/scope/result.readonly", "https://purl.imsglobal.org/spec/lti-ags/scope/score",
 			}}
-			if tt.file != "deep-linking" {
+			want.Roster = lti.RosterService{
+				URL:      "https://moodle.localhost:8443/mod/lti/services.php/CourseSection/2/bindings/13/memberships",
+				Versions: []string{"1.0", "2.0"},
+			}
+			if tt.file == "deep-linking" {
+				want.DeepLinking = lti.DeepLinking{
+					ReturnURL:      "https://moodle.localhost:8443/mod/lti/contentitem_return.php?course=2&id=13&sesskey=CLjsKGmEpz",
+					AcceptTypes:    []string{"ltiResourceLink"},
+					AcceptTargets:  []string{"frame", "iframe", "window"},
+					AcceptMultiple: true,
+					Title:          "Capture",
+				}
+			} else {
 				want.Grades.LineItem = services + "/51/lineitem?type_id=13"
 			}
 			if !reflect.DeepEqual(*got, want) {

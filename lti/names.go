@@ -16,6 +16,8 @@ const (
 	claimCustom        = "https://purl.imsglobal.org/spec/lti/claim/custom"
 	claimExt           = "https://purl.imsglobal.org/spec/lti/claim/ext"
 	claimGrades        = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
+	claimRoster        = "https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice"
+	claimDeepLinking   = "https://purl.imsglobal.org/spec/lti-dl/claim/deep_linking_settings"
 )
 
 // Version is the only value of the version claim that is accepted (§5.3.2).

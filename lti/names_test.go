@@ -114,6 +114,15 @@ func TestConstantsAreThoseOfTheSpecification(t *testing.T) {
 			t.Errorf("claim %s is %q, want %q", name, got, want)
 		}
 	}
+	for want, got := range map[string]string{
+		"https://purl.imsglobal.org/spec/lti-ags/claim/endpoint":             claimGrades,
+		"https://purl.imsglobal.org/spec/lti-nrps/claim/namesroleservice":    claimRoster,
+		"https://purl.imsglobal.org/spec/lti-dl/claim/deep_linking_settings": claimDeepLinking,
+	} {
+		if got != want {
+			t.Errorf("the claim of a service is %q, want %q", got, want)
+		}
+	}
 	if MessageResourceLink != "LtiResourceLinkRequest" || MessageDeepLinking != "LtiDeepLinkingRequest" || Version != "1.3.0" {
 		t.Errorf("got %s, %s, version %s", MessageResourceLink, MessageDeepLinking, Version)
 	}

@@ -6,10 +6,12 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/jose"
 	"github.com/caddy-lti/lti/internal/strictjson"
 )
@@ -83,6 +85,7 @@ func (v *Verifier) Verify(ctx context.Context, p *Platform, keys KeySet, idToken
 		func() error { return checkDeployment(m, p, want.Deployment, l) },
 		func() error { return v.checkPerson(m, l) },
 		func() error { return checkTarget(m, l) },
+		func() error { return checkDeepLinking(m, l) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -263,6 +266,66 @@ func checkTarget(m members, l *Launch) error {
 	return nil
 }
 
+// maxReturnURL is more than the others may have: a platform may keep all that it
+// wants to know again in there.
+const maxReturnURL = 16 << 10
+
+// returnHost has what may stand in a host of a content security policy, for one
+// has to name it.
+var returnHost = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?$`)
+
+// checkDeepLinking reads what a deep-linking request must have (Deep Linking 2.0
+// §4.4). No other message gets a place to answer to.
+func checkDeepLinking(m members, l *Launch) error {
+	if l.MessageType != MessageDeepLinking {
+		return nil
+	}
+	set := m.object(claimDeepLinking)
+	if set == nil {
+		return Refuse(CodeDeepLinkingInvalid, "the token has no deep_linking_settings")
+	}
+	dl := DeepLinking{Title: set.text("title"), Text: set.text("text"), AcceptLineItem: set.boolean("accept_lineitem")}
+	dl.ReturnURL, _ = set.exact("deep_link_return_url")
+	if dl.ReturnURL == "" {
+		return Refuse(CodeDeepLinkingInvalid, "deep_link_return_url is missing: there is no place to answer to")
+	}
+	if len(dl.ReturnURL) > maxReturnURL {
+		return Refuse(CodeDeepLinkingInvalid, "deep_link_return_url is longer than %d bytes", maxReturnURL)
+	}
+	u, err := httpx.CheckURL(dl.ReturnURL)
+	if err != nil {
+		return &Error{Code: CodeDeepLinkingInvalid, Detail: "deep_link_return_url cannot be posted to", Err: err}
+	}
+	if !returnHost.MatchString(u.Host) {
+		return Refuse(CodeDeepLinkingInvalid, "deep_link_return_url has a host that cannot be posted to: %s", Quote(u.Host))
+	}
+	if dl.AcceptTypes, _ = set.list("accept_types"); len(dl.AcceptTypes) == 0 {
+		return Refuse(CodeDeepLinkingInvalid, "accept_types is missing, or lists no type: nothing could be answered")
+	}
+	var ok bool
+	if dl.AcceptTargets, ok = set.list("accept_presentation_document_targets"); !ok {
+		return Refuse(CodeDeepLinkingInvalid, "accept_presentation_document_targets is missing or not a list")
+	}
+	if dl.AcceptMediaTypes, ok = set.list("accept_media_types"); !ok {
+		for typ := range strings.SplitSeq(set.text("accept_media_types"), ",") {
+			if typ = strings.TrimSpace(typ); typ != "" {
+				dl.AcceptMediaTypes = append(dl.AcceptMediaTypes, typ)
+			}
+		}
+	}
+	if multiple := set.boolean("accept_multiple"); multiple != nil {
+		dl.AcceptMultiple = *multiple
+	}
+	if create := set.boolean("auto_create"); create != nil {
+		dl.AutoCreate = *create
+	}
+	if set.present("data") {
+		dl.Data = set["data"]
+	}
+	l.DeepLinking = dl
+	return nil
+}
+
 func readOptional(m members, l *Launch) {
 	ctx := m.object(claimContext)
 	l.Context = Context{ID: ctx.text("id"), Label: ctx.text("label"), Title: ctx.text("title")}
@@ -288,5 +351,19 @@ func readOptional(m members, l *Launch) {
 	grades := m.object(claimGrades)
 	l.Grades = GradeService{LineItems: grades.text("lineitems"), LineItem: grades.text("lineitem")}
 	_ = json.Unmarshal(grades["scope"], &l.Grades.Scopes) // another shape grants nothing
+	l.Roster = readRoster(m.object(claimRoster))
 	l.Custom = m.custom()
+}
+
+// rosterVersion is the version of Names and Role Provisioning Services that is
+// known here.
+const rosterVersion = "2.0"
+
+func readRoster(m members) RosterService {
+	versions, _ := m.list("service_versions")
+	url := m.text("context_memberships_url")
+	if url == "" || len(versions) > 0 && !slices.Contains(versions, rosterVersion) {
+		return RosterService{}
+	}
+	return RosterService{URL: url, Versions: versions}
 }

@@ -140,8 +140,8 @@ func (o *Outbox) settle(ctx context.Context, key, platform string) (*settled, er
 		var ended []item
 		if next := l.newest(); next != nil {
 			ended = o.replaceOlder(l, slices.IndexFunc(l.Items, func(it item) bool { return it.ID == next.ID }), others, now)
-			if !others(next) && now.UnixNano()-next.Since >= int64(o.cfg.MaxAge) {
-				l.giveUp(next, o.cfg.MaxAge, now)
+			if !others(next) && now.UnixNano()-next.Since >= int64(o.maxAge()) {
+				l.giveUp(next, o.maxAge(), now)
 				ended = append(ended, *next)
 			}
 		}

@@ -37,6 +37,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-lti/lti/store"
@@ -193,7 +194,8 @@ func setDefault[T int | time.Duration](v *T, def T) {
 type Outbox struct {
 	store store.Store
 	cfg   Config
-	node  string // of this process, unlike that of any before it
+	node  string       // of this process, unlike that of any before it
+	age   atomic.Int64 // nanoseconds until an entry is given up
 
 	ctx     context.Context // of the calls under way
 	cancel  context.CancelFunc
@@ -230,6 +232,7 @@ func Open(st store.Store, cfg Config) *Outbox {
 		finals:    make(map[string]map[State]int64),
 		locks:     make(map[string]*laneLock),
 	}
+	o.SetMaxAge(cfg.MaxAge)
 	o.wg.Go(o.dispatcher)
 	o.wg.Go(o.keeper)
 	return o
@@ -242,6 +245,14 @@ func (o *Outbox) SetSender(s Sender) {
 	o.mu.Unlock()
 	o.poke()
 }
+
+// SetMaxAge sets how long an entry is tried, also for those that wait already.
+func (o *Outbox) SetMaxAge(d time.Duration) {
+	o.age.Store(int64(d))
+	o.poke()
+}
+
+func (o *Outbox) maxAge() time.Duration { return time.Duration(o.age.Load()) }
 
 // Close begins no more calls and waits for those under way; when ctx ends, they
 // are cancelled, and Close returns its error. What has not been sent stays in

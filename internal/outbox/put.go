@@ -106,7 +106,7 @@ func (p *putting) claimKey(ctx context.Context, n *New) (e Entry, found bool, er
 	p.shared = true
 	p.key, p.keyVal = idempotencyKey(n.Owner, n.Key), []byte(p.id+" "+n.sum())
 	for {
-		ok, err := o.create(ctx, p.key, p.keyVal, o.cfg.MaxAge+keepDone)
+		ok, err := o.create(ctx, p.key, p.keyVal, o.maxAge()+keepDone)
 		if err != nil {
 			return e, false, fmt.Errorf("writing idempotency key: %w", err)
 		}
@@ -224,7 +224,7 @@ func (p *putting) write(ctx context.Context) (ok bool, err error) {
 		)
 		if p.group != "" {
 			wg.Go(func() {
-				indexed = o.store.Put(ctx, groupPrefix(p.group)+p.id, []byte{'.'}, o.cfg.MaxAge+keepDead+keepDone)
+				indexed = o.store.Put(ctx, groupPrefix(p.group)+p.id, []byte{'.'}, o.maxAge()+keepDead+keepDone)
 			})
 		}
 		ok, err = o.create(ctx, key, val, 0)

@@ -127,9 +127,9 @@ type again struct {
 
 func (o *Outbox) diesAt(since int64) time.Time {
 	if since == 0 {
-		return o.cfg.Now().Add(o.cfg.MaxAge)
+		return o.cfg.Now().Add(o.maxAge())
 	}
-	return time.Unix(0, since).Add(o.cfg.MaxAge)
+	return time.Unix(0, since).Add(o.maxAge())
 }
 
 // release gives a job back.

@@ -196,8 +196,8 @@ func (o *Outbox) conclude(j *job, sent *item, res Result, l *lane, raw []byte) (
 		switch {
 		case !last:
 			l.end(it, StateReplaced, replacedReason, now)
-		case now.UnixNano()-it.Since >= int64(o.cfg.MaxAge):
-			l.giveUp(it, o.cfg.MaxAge, now)
+		case now.UnixNano()-it.Since >= int64(o.maxAge()):
+			l.giveUp(it, o.maxAge(), now)
 		case res.After > 0:
 			it.NotUntil = now.Add(min(res.After, maxAfter)).UnixNano()
 		}
