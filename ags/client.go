@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/caddy-lti/lti/internal/fault"
 	"github.com/caddy-lti/lti/internal/httpx"
 )
 
@@ -68,11 +69,7 @@ func (c *Client) scope(op string, wanted ...string) ([]string, *Error) {
 			return []string{s}, nil
 		}
 	}
-	return nil, notOffered(op, wanted[0])
-}
-
-func notOffered(op, what string) *Error {
-	return &Error{Op: op, Reason: ErrNotOffered, Whose: PlatformAdmin, Hint: ErrNotOffered.Error() + ": " + what + " is not in its claim"}
+	return nil, fault.NotOffered(op, wanted[0])
 }
 
 // Filter narrows a list of line items. What is set must be equal.
@@ -98,7 +95,7 @@ func (c *Client) LineItems(ctx context.Context, f Filter) iter.Seq2[LineItem, er
 	return func(yield func(LineItem, error) bool) {
 		scopes, err := c.scope(opList, ScopeLineItem, ScopeLineItemReadOnly)
 		if err == nil && c.endpoint.LineItems == "" {
-			err = notOffered(opList, "lineitems")
+			err = fault.NotOffered(opList, "lineitems")
 		}
 		if err != nil {
 			yield(LineItem{}, err)
@@ -111,7 +108,7 @@ func (c *Client) LineItems(ctx context.Context, f Filter) iter.Seq2[LineItem, er
 		first, urlErr := withParams(c.endpoint.LineItems, param{"resource_link_id", f.ResourceLinkID},
 			param{"resource_id", f.ResourceID}, param{"tag", f.Tag}, param{"limit", limit})
 		if urlErr != nil {
-			yield(LineItem{}, broken(opList, "its URL of line items: "+urlErr.Error()))
+			yield(LineItem{}, fault.Broken(opList, "its URL of line items: "+urlErr.Error()))
 			return
 		}
 		for li, err := range pages[LineItem](ctx, c, opList, scopes, first, typeLineItems) {
@@ -141,7 +138,7 @@ func (c *Client) read(ctx context.Context, op string, scopes []string, url strin
 	}
 	li := new(LineItem)
 	if json.Unmarshal(body, li) != nil {
-		return nil, broken(op, "it is not a line item")
+		return nil, fault.Broken(op, "it is not a line item")
 	}
 	return li, nil
 }
@@ -150,13 +147,13 @@ func (c *Client) read(ctx context.Context, op string, scopes []string, url strin
 func (c *Client) CreateLineItem(ctx context.Context, li LineItem) (*LineItem, error) {
 	scopes, e := c.scope(opCreate, ScopeLineItem)
 	if e == nil && c.endpoint.LineItems == "" {
-		e = notOffered(opCreate, "lineitems")
+		e = fault.NotOffered(opCreate, "lineitems")
 	}
 	if e != nil {
 		return nil, e
 	}
 	if err := ValidateLineItem(&li); err != nil {
-		return nil, invalid(opCreate, err)
+		return nil, fault.Invalid(opCreate, err)
 	}
 	li.ID, li.Extra = "", extensions(li.Extra)
 	op := opCreate
@@ -168,7 +165,7 @@ func (c *Client) CreateLineItem(ctx context.Context, li LineItem) (*LineItem, er
 		return nil, err
 	}
 	if made.ID == "" {
-		return nil, broken(op, "the new line item has no id")
+		return nil, fault.Broken(op, "the new line item has no id")
 	}
 	return made, nil
 }
@@ -187,11 +184,11 @@ func (c *Client) UpdateLineItem(ctx context.Context, url string, change func(*Li
 	}
 	was := *li
 	if err := change(li); err != nil {
-		return nil, invalid(opUpdate, err)
+		return nil, fault.Invalid(opUpdate, err)
 	}
 	li.ID = was.ID
 	if li.ResourceLinkID != was.ResourceLinkID {
-		return nil, invalid(opUpdate, FieldErrors{{"resourceLinkId", "must not change"}})
+		return nil, fault.Invalid(opUpdate, FieldErrors{{"resourceLinkId", "must not change"}})
 	}
 	checked := *li // times that the platform wrote itself are its business
 	if li.StartDateTime == was.StartDateTime {
@@ -201,7 +198,7 @@ func (c *Client) UpdateLineItem(ctx context.Context, url string, change func(*Li
 		checked.EndDateTime = ""
 	}
 	if err := ValidateLineItem(&checked); err != nil {
-		return nil, invalid(opUpdate, err)
+		return nil, fault.Invalid(opUpdate, err)
 	}
 	return c.write(ctx, opUpdate, scopes, http.MethodPut, url, li)
 }
@@ -210,7 +207,7 @@ func (c *Client) UpdateLineItem(ctx context.Context, url string, change func(*Li
 func (c *Client) write(ctx context.Context, op string, scopes []string, method, url string, li *LineItem) (*LineItem, error) {
 	body, err := json.Marshal(li)
 	if err != nil {
-		return nil, invalid(op, err)
+		return nil, fault.Invalid(op, err)
 	}
 	h := http.Header{"Content-Type": {typeLineItem}}
 	_, answer, err := c.caller.Call(ctx, scopes, method, url, h, body, maxAnswer)
@@ -222,7 +219,7 @@ func (c *Client) write(ctx context.Context, op string, scopes []string, method, 
 	}
 	now := new(LineItem)
 	if json.Unmarshal(answer, now) != nil {
-		return nil, broken(op, "it is not a line item")
+		return nil, fault.Broken(op, "it is not a line item")
 	}
 	return now, nil
 }
@@ -255,7 +252,7 @@ func (c *Client) Results(ctx context.Context, lineItem, userID string) iter.Seq2
 			first, err = withParams(first, param{"user_id", userID})
 		}
 		if err != nil {
-			yield(Result{}, invalid(opResults, fmt.Errorf("line item: %w", err)))
+			yield(Result{}, fault.Invalid(opResults, fmt.Errorf("line item: %w", err)))
 			return
 		}
 		for r, err := range pages[Result](ctx, c, opResults, scopes, first, typeResults) {
@@ -279,15 +276,15 @@ func (c *Client) SendScore(ctx context.Context, lineItem string, s Score) error 
 	}
 	s.SetDefaults()
 	if err := ValidateScore(&s); err != nil {
-		return invalid(opScore, err)
+		return fault.Invalid(opScore, err)
 	}
 	url, err := ScoresURL(lineItem)
 	if err != nil {
-		return invalid(opScore, fmt.Errorf("line item: %w", err))
+		return fault.Invalid(opScore, fmt.Errorf("line item: %w", err))
 	}
 	body, err := json.Marshal(s)
 	if err != nil {
-		return invalid(opScore, err)
+		return fault.Invalid(opScore, err)
 	}
 	if _, _, err := c.caller.Call(ctx, scopes, http.MethodPost, url, http.Header{"Content-Type": {typeScore}}, body, maxAnswer); err != nil {
 		return wrap(opScore, err)
@@ -313,7 +310,7 @@ type Wanted struct {
 // lets one at a time do so.
 func (c *Client) FindOrMake(ctx context.Context, w Wanted) (li *LineItem, made bool, err error) {
 	if w.ResourceLinkID == "" && w.ResourceID == "" && w.Tag == "" {
-		return nil, false, invalid(opList, errors.New("without resourceLinkId, resourceId and tag a line item could never be found again"))
+		return nil, false, fault.Invalid(opList, errors.New("without resourceLinkId, resourceId and tag a line item could never be found again"))
 	}
 	if w.ResourceLinkID != "" {
 		li, err = c.find(ctx, Filter{ResourceLinkID: w.ResourceLinkID}, w)
@@ -369,7 +366,7 @@ func pages[T any](ctx context.Context, c *Client, op string, scopes []string, ne
 		items := 0
 		for next != "" {
 			if seen[next] || len(seen) == maxPages {
-				yield(none, endless(op))
+				yield(none, fault.Endless(op))
 				return
 			}
 			seen[next] = true
@@ -380,11 +377,11 @@ func pages[T any](ctx context.Context, c *Client, op string, scopes []string, ne
 			}
 			for item, err := range elements[T](body) {
 				if err != nil {
-					yield(none, broken(op, err.Error()))
+					yield(none, fault.Broken(op, err.Error()))
 					return
 				}
 				if items++; items > maxItems {
-					yield(none, endless(op))
+					yield(none, fault.Endless(op))
 					return
 				}
 				if !yield(item, nil) {
@@ -392,15 +389,11 @@ func pages[T any](ctx context.Context, c *Client, op string, scopes []string, ne
 				}
 			}
 			if next, err = httpx.NextPage(header, next); err != nil {
-				yield(none, broken(op, err.Error()))
+				yield(none, fault.Broken(op, err.Error()))
 				return
 			}
 		}
 	}
-}
-
-func endless(op string) *Error {
-	return &Error{Op: op, Reason: ErrTooMany, Hint: ErrTooMany.Error(), Whose: PlatformAdmin}
 }
 
 // elements yields those of a JSON array. Its errors quote nothing of it.

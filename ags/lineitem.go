@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/caddy-lti/lti/internal/loosejson"
 )
 
 // LineItem is a column of the gradebook (AGS 2.0 §3.2).
@@ -34,7 +36,7 @@ type LineItem struct {
 // UnmarshalJSON reads what a platform sent, forgivingly: what does not fit its
 // member stays in Extra.
 func (li *LineItem) UnmarshalJSON(data []byte) error {
-	var m members
+	var m loosejson.Members
 	if err := json.Unmarshal(data, &m); err != nil {
 		return err
 	}
@@ -42,16 +44,16 @@ func (li *LineItem) UnmarshalJSON(data []byte) error {
 		return errors.New("a line item is null")
 	}
 	*li = LineItem{
-		ID:             m.text("id"),
-		Label:          m.text("label"),
-		ResourceLinkID: m.text("resourceLinkId"),
-		ResourceID:     m.text("resourceId"),
-		Tag:            m.text("tag"),
-		StartDateTime:  m.text("startDateTime"),
-		EndDateTime:    m.text("endDateTime"),
-		GradesReleased: m.boolean("gradesReleased"),
+		ID:             m.Text("id"),
+		Label:          m.Text("label"),
+		ResourceLinkID: m.Text("resourceLinkId"),
+		ResourceID:     m.Text("resourceId"),
+		Tag:            m.Text("tag"),
+		StartDateTime:  m.Text("startDateTime"),
+		EndDateTime:    m.Text("endDateTime"),
+		GradesReleased: m.Boolean("gradesReleased"),
 	}
-	if maximum := m.number("scoreMaximum"); maximum != nil {
+	if maximum := m.Number("scoreMaximum"); maximum != nil {
 		li.ScoreMaximum = *maximum
 	}
 	if review, ok := m["submissionReview"]; ok {
@@ -60,7 +62,7 @@ func (li *LineItem) UnmarshalJSON(data []byte) error {
 			li.SubmissionReview = review
 		}
 	}
-	li.Extra = m.rest()
+	li.Extra = m.Rest()
 	return nil
 }
 

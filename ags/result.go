@@ -3,6 +3,8 @@ package ags
 import (
 	"encoding/json"
 	"errors"
+
+	"github.com/caddy-lti/lti/internal/loosejson"
 )
 
 // Result is what the gradebook shows for a person, after changes by teachers
@@ -31,7 +33,7 @@ func (r *Result) Maximum() float64 {
 // UnmarshalJSON reads what a platform sent, forgivingly: what does not fit its
 // member stays in Extra.
 func (r *Result) UnmarshalJSON(data []byte) error {
-	var m members
+	var m loosejson.Members
 	if err := json.Unmarshal(data, &m); err != nil {
 		return err
 	}
@@ -39,15 +41,15 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		return errors.New("a result is null")
 	}
 	*r = Result{
-		ID:            m.text("id"),
-		ScoreOf:       m.text("scoreOf"),
-		UserID:        m.text("userId"),
-		ResultScore:   m.number("resultScore"),
-		ResultMaximum: m.number("resultMaximum"),
-		ScoringUserID: m.text("scoringUserId"),
-		Comment:       m.text("comment"),
+		ID:            m.Text("id"),
+		ScoreOf:       m.Text("scoreOf"),
+		UserID:        m.Text("userId"),
+		ResultScore:   m.Number("resultScore"),
+		ResultMaximum: m.Number("resultMaximum"),
+		ScoringUserID: m.Text("scoringUserId"),
+		Comment:       m.Text("comment"),
 	}
-	r.Extra = m.rest()
+	r.Extra = m.Rest()
 	return nil
 }
 

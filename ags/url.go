@@ -1,7 +1,6 @@
 package ags
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/caddy-lti/lti/internal/httpx"
@@ -30,25 +29,6 @@ func appendPath(raw, tail string) (string, error) {
 	return path, nil
 }
 
-// param is one to add to a query.
-type param struct{ name, value string }
+type param = httpx.Param
 
-// withParams adds what is not empty to the query of a URL, after what is there.
-func withParams(raw string, params ...param) (string, error) {
-	if _, err := httpx.CheckURL(raw); err != nil {
-		return "", err
-	}
-	for _, p := range params {
-		if p.value == "" {
-			continue
-		}
-		switch {
-		case !strings.Contains(raw, "?"):
-			raw += "?"
-		case !strings.HasSuffix(raw, "?") && !strings.HasSuffix(raw, "&"):
-			raw += "&"
-		}
-		raw += p.name + "=" + url.QueryEscape(p.value)
-	}
-	return raw, nil
-}
+func withParams(raw string, params ...param) (string, error) { return httpx.WithParams(raw, params...) }

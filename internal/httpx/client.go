@@ -6,7 +6,8 @@
 //   - It resolves names itself and connects to public addresses only, or to
 //     those that the administrator has allowed; see [ParseAllow].
 //   - Each request has one limit of time, body included, and one of size,
-//     counted after decompression.
+//     counted after decompression. A body that is read as it comes has limits
+//     for each wait and for all of them; see [Client.Open].
 //   - Redirects are few, never lead from https to http, and pass the same
 //     checks. What may carry a credential follows none; see [Client.Do]. No
 //     request carries a cookie, and no proxy of the environment is used,
@@ -27,8 +28,9 @@ import (
 	"time"
 )
 
-// Errors of [Client.Get] and [Client.Do]. Match them with [errors.Is]. That time ran out shows
-// as [context.DeadlineExceeded] or as a [net.Error] with Timeout.
+// Errors of [Client.Get], [Client.Do] and [Client.Open]. Match them with
+// [errors.Is]. That time ran out shows as [context.DeadlineExceeded] or as a
+// [net.Error] with Timeout.
 var (
 	// ErrPrivateAddress says that the host has no address that may be
 	// dialled. The error is a [PrivateAddressError], too.
@@ -243,22 +245,41 @@ func redirect(u *url.URL, location string) (*url.URL, error) {
 	return next, nil
 }
 
-// readAll reads a body of at most maxBytes. The transport has undone gzip by
-// then, so the limit is for what arrives in memory.
+// readAll reads a body of at most maxBytes.
 func readAll(resp *http.Response, maxBytes int64) ([]byte, error) {
+	body, err := newBounded(resp, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(body)
+}
+
+// bounded is a body of at most max bytes. The transport has undone gzip by then,
+// so the limit is for what arrives in memory.
+type bounded struct {
+	body io.Reader
+	max  int64
+	n    int64
+}
+
+func newBounded(resp *http.Response, maxBytes int64) (*bounded, error) {
 	if resp.ContentLength > maxBytes {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are read", ErrTooLarge, resp.ContentLength, maxBytes)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBytes))
-	if err != nil {
-		return nil, fmt.Errorf("read the body: %w", err)
+	return &bounded{body: resp.Body, max: maxBytes}, nil
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.n > b.max {
+		return 0, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, b.max)
 	}
 	// One more byte tells a body that fits from one that was cut off.
-	switch n, err := io.ReadFull(resp.Body, make([]byte, 1)); {
-	case n > 0:
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, maxBytes)
-	case !errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("read the body: %w", err)
+	n, err := b.body.Read(p[:min(int64(len(p)), b.max-b.n+1)])
+	if b.n += int64(n); b.n > b.max {
+		return n - 1, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, b.max)
 	}
-	return body, nil
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("read the body: %w", err)
+	}
+	return n, err
 }

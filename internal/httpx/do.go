@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
 	"sync/atomic"
 )
 
-// Request is what [Client.Do] sends.
+// Request is what [Client.Do] and [Client.Open] send.
 type Request struct {
 	Method   string
 	URL      string
@@ -32,14 +33,30 @@ const (
 // redirect, but returns it as it is. Otherwise the rules of [Client.Get] hold.
 // Errors say in which phase it failed, and hold no query, header or body.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
-	u, err := CheckURL(r.URL)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	resp, u, err := c.send(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	what := strings.ToLower(r.Method) + " " + display(u)
+	defer resp.Body.Close()
+	answer, err := complete(resp, u, r.MaxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.what(u), err)
+	}
+	return answer, nil
+}
 
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+// what says of a request for u what it does, for messages.
+func (r *Request) what(u *url.URL) string { return strings.ToLower(r.Method) + " " + display(u) }
+
+// send sends a request and returns the answer, with its body unread, and the URL
+// that was asked.
+func (c *Client) send(ctx context.Context, r *Request) (*http.Response, *url.URL, error) {
+	u, err := CheckURL(r.URL)
+	if err != nil {
+		return nil, nil, err
+	}
 	var phase atomic.Pointer[string] // the transport goes on in goroutines of its own
 	enter := func(s string) { phase.Store(&s) }
 	enter(phaseConnect)
@@ -50,19 +67,14 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	})
 	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), bytes.NewReader(r.Body))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, cause(err))
+		return nil, nil, fmt.Errorf("%s: %w", r.what(u), cause(err))
 	}
 	for name, values := range r.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = append([]string(nil), values...)
 	}
 	resp, err := c.roundTrip(req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", what, *phase.Load(), cause(err))
+		return nil, nil, fmt.Errorf("%s: %s: %w", r.what(u), *phase.Load(), stalled(ctx, cause(err)))
 	}
-	defer resp.Body.Close()
-	answer, err := complete(resp, u, r.MaxBytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return answer, nil
+	return resp, u, nil
 }

@@ -70,6 +70,31 @@ func isLocalName(name string) bool {
 	return labels[len(labels)-1] == "localhost" && !slices.Contains(labels, "")
 }
 
+// Param is a parameter of a query: its name and its value.
+type Param [2]string
+
+// WithParams adds parameters with a value to the query of a URL, after what is
+// there. It works on the text, so that nothing else in it changes.
+func WithParams(raw string, params ...Param) (string, error) {
+	if _, err := CheckURL(raw); err != nil {
+		return "", err
+	}
+	for _, p := range params {
+		name, value := p[0], p[1]
+		if value == "" {
+			continue
+		}
+		switch {
+		case !strings.Contains(raw, "?"):
+			raw += "?"
+		case !strings.HasSuffix(raw, "?") && !strings.HasSuffix(raw, "&"):
+			raw += "&"
+		}
+		raw += name + "=" + url.QueryEscape(value)
+	}
+	return raw, nil
+}
+
 // display is u for messages: without user, query and fragment.
 func display(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()

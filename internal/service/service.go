@@ -10,6 +10,7 @@ package service
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -57,6 +58,7 @@ type Response struct {
 // HTTP sends requests; it is an [httpx.Client].
 type HTTP interface {
 	Do(ctx context.Context, r *httpx.Request) (*httpx.Response, error)
+	Open(ctx context.Context, r *httpx.Request) (*httpx.Stream, error)
 }
 
 // Config sets up a [Client].
@@ -105,6 +107,59 @@ func (c *Client) Close() {
 // Do makes a request with a token for scopes. A token that the service does not
 // take is renewed once. A status other than 2xx is an [Error], as is all else.
 func (c *Client) Do(ctx context.Context, a Access, scopes []string, r Request) (*Response, error) {
+	resp, err := c.authorised(ctx, a, scopes, r, func(req *httpx.Request) (*httpx.Response, error) {
+		return c.cfg.HTTP.Do(ctx, req)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Response{Status: resp.Status, Header: resp.Header, Body: resp.Body, URL: resp.URL}, nil
+}
+
+// Open is [Client.Do] for an answer that may be long: it returns the header, and
+// the body to be read as it comes, which must be closed. Errors of the latter,
+// but for io.EOF at its end, are of type [Error], too.
+func (c *Client) Open(ctx context.Context, a Access, scopes []string, r Request) (http.Header, io.ReadCloser, error) {
+	var body io.ReadCloser
+	resp, err := c.authorised(ctx, a, scopes, r, func(req *httpx.Request) (*httpx.Response, error) {
+		s, err := c.cfg.HTTP.Open(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		resp := &httpx.Response{Status: s.Status, Reason: s.Reason, Header: s.Header}
+		if succeeded(s.Status) {
+			body = s.Body
+			return resp, nil
+		}
+		defer s.Body.Close()
+		resp.Body, _ = io.ReadAll(io.LimitReader(s.Body, maxRead)) // the status says enough without
+		return resp, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return resp.Header, &typedBody{ReadCloser: body, typed: func(err error) error { return failure(ctx, a.Platform.Name, r.URL, err) }}, nil
+}
+
+// typedBody is a body whose errors are of type [Error].
+type typedBody struct {
+	io.ReadCloser
+	typed func(error) error
+}
+
+func (b *typedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.typed(err)
+	}
+	return n, err
+}
+
+func succeeded(status int) bool { return status >= 200 && status <= 299 }
+
+// authorised has send make a request, with a token, and perhaps again with a new
+// one. It returns answers with a status of 2xx only.
+func (c *Client) authorised(ctx context.Context, a Access, scopes []string, r Request, send func(*httpx.Request) (*httpx.Response, error)) (*httpx.Response, error) {
 	origin, err := httpx.Origin(r.URL)
 	if err != nil {
 		return nil, &Error{Kind: ForeignURL, Platform: a.Platform.Name, Whose: PlatformAdmin, Err: err}
@@ -113,12 +168,18 @@ func (c *Client) Do(ctx context.Context, a Access, scopes []string, r Request) (
 		return nil, &Error{Kind: ForeignURL, Platform: a.Platform.Name, URL: origin, Whose: Caller}
 	}
 	k := newKey(a, scopes)
-	tok, err := c.token(ctx, k, a.Platform)
-	if err != nil {
-		return nil, err
+	var tok *token
+	var resp *httpx.Response
+	try := func() error {
+		if tok, err = c.token(ctx, k, a.Platform); err != nil {
+			return err
+		}
+		if resp, err = send(r.with(tok)); err != nil {
+			return failure(ctx, a.Platform.Name, r.URL, err)
+		}
+		return nil
 	}
-	resp, err := c.send(ctx, a, tok, r)
-	if err != nil {
+	if err := try(); err != nil {
 		return nil, err
 	}
 	if resp.Status == http.StatusUnauthorized {
@@ -129,10 +190,7 @@ func (c *Client) Do(ctx context.Context, a Access, scopes []string, r Request) (
 			return nil, e
 		}
 		if renewed {
-			if tok, err = c.token(ctx, k, a.Platform); err != nil {
-				return nil, err
-			}
-			if resp, err = c.send(ctx, a, tok, r); err != nil {
+			if err := try(); err != nil {
 				return nil, err
 			}
 			if resp.Status == http.StatusUnauthorized {
@@ -140,13 +198,14 @@ func (c *Client) Do(ctx context.Context, a Access, scopes []string, r Request) (
 			}
 		}
 	}
-	if resp.Status < 200 || resp.Status > 299 {
+	if !succeeded(resp.Status) {
 		return nil, c.refusal(a, tok, r, resp)
 	}
-	return &Response{Status: resp.Status, Header: resp.Header, Body: resp.Body, URL: resp.URL}, nil
+	return resp, nil
 }
 
-func (c *Client) send(ctx context.Context, a Access, tok *token, r Request) (*httpx.Response, error) {
+// with is the request as it is sent.
+func (r *Request) with(tok *token) *httpx.Request {
 	h := http.Header{"Authorization": {"Bearer " + tok.value}}
 	if r.Accept != "" {
 		h.Set("Accept", r.Accept)
@@ -158,11 +217,7 @@ func (c *Client) send(ctx context.Context, a Access, tok *token, r Request) (*ht
 	if limit <= 0 {
 		limit = defaultMaxBytes
 	}
-	resp, err := c.cfg.HTTP.Do(ctx, &httpx.Request{Method: r.Method, URL: r.URL, Header: h, Body: r.Body, MaxBytes: limit})
-	if err != nil {
-		return nil, failure(ctx, a.Platform.Name, r.URL, err)
-	}
-	return resp, nil
+	return &httpx.Request{Method: r.Method, URL: r.URL, Header: h, Body: r.Body, MaxBytes: limit}
 }
 
 // refusal is the error for an answer that is no success.
@@ -178,7 +233,7 @@ type Session struct {
 	access Access
 }
 
-// For returns the client for one launch. Its method has the form of the
+// For returns the client for one launch. Its methods have the form of the
 // interfaces that packages such as ags declare.
 func (c *Client) For(a Access) *Session { return &Session{client: c, access: a} }
 
@@ -195,7 +250,16 @@ func (s *Session) Call(ctx context.Context, scopes []string, method, url string,
 	return resp.Header, resp.Body, nil
 }
 
-// failure is the error for a request that got no answer.
+// Open makes a request with a token for scopes and returns the answer's header,
+// and its body to be read as it comes; see [Client.Open].
+func (s *Session) Open(ctx context.Context, scopes []string, method, url string, header http.Header, maxBytes int64) (http.Header, io.ReadCloser, error) {
+	return s.client.Open(ctx, s.access, scopes, Request{
+		Method: method, URL: url, MaxBytes: maxBytes,
+		Accept: header.Get("Accept"), ContentType: header.Get("Content-Type"),
+	})
+}
+
+// failure is the error for a request that got no answer, or not all of it.
 func failure(ctx context.Context, platform, rawURL string, err error) *Error {
 	e := &Error{Platform: platform, URL: withoutQuery(rawURL), Err: err}
 	var timeout interface{ Timeout() bool }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -14,7 +15,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -39,6 +42,9 @@ type fake struct {
 	answer      func(r *httpx.Request) (*httpx.Response, error)
 	delay       time.Duration // of the token endpoint
 	pause       time.Duration // of the service
+
+	open atomic.Int64 // bodies that nobody has closed
+	then io.Reader    // what comes after a body that is read as it comes
 }
 
 func (f *fake) Do(ctx context.Context, r *httpx.Request) (*httpx.Response, error) {
@@ -72,6 +78,36 @@ func (f *fake) Do(ctx context.Context, r *httpx.Request) (*httpx.Response, error
 		return f.answer(r)
 	}
 	return reply(200, "[]"), nil
+}
+
+// Open is Do with the body after the header.
+func (f *fake) Open(ctx context.Context, r *httpx.Request) (*httpx.Stream, error) {
+	resp, err := f.Do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	f.open.Add(1)
+	return &httpx.Stream{Status: resp.Status, Reason: resp.Reason, Header: resp.Header, Body: &body{Reader: io.MultiReader(bytes.NewReader(resp.Body), f.then), f: f}}, nil
+}
+
+type body struct {
+	io.Reader
+	f *fake
+}
+
+// endless is a body without end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func (b *body) Close() error {
+	b.f.open.Add(-1)
+	return nil
 }
 
 func (f *fake) asked() int {
@@ -413,6 +449,114 @@ func TestUnauthorized(t *testing.T) {
 	})
 }
 
+// open asks for an answer to be read as it comes, and reads it.
+func open(t *testing.T, c *Client, f *fake) (string, *Error) {
+	t.Helper()
+	_, body, err := c.For(access()).Open(t.Context(), []string{scopeScore}, "GET", serviceURL, http.Header{"Accept": {"application/x"}}, 0)
+	var read []byte
+	if err == nil {
+		read, err = io.ReadAll(body)
+		body.Close()
+	} else if body != nil {
+		t.Errorf("a body beside %v", err)
+	}
+	if n := f.open.Load(); n != 0 {
+		t.Errorf("%d bodies are left open", n)
+	}
+	if err == nil {
+		return string(read), nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		t.Fatalf("%T is no *Error: %v", err, err)
+	}
+	if strings.Contains(e.Error(), "S3cr3t") {
+		t.Errorf("%q holds a secret", e)
+	}
+	return string(read), e
+}
+
+func TestOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		current := "tok1"
+		f := &fake{valid: func(tok string) bool { return tok == current }, then: strings.NewReader("")}
+		c := newTest(t, f)
+		if body, e := open(t, c, f); e != nil || body != "[]" {
+			t.Errorf("%q, %v", body, e)
+		}
+		r := f.calls[0]
+		if r.Method != "GET" || r.URL != serviceURL || r.Header.Get("Accept") != "application/x" || r.MaxBytes != defaultMaxBytes {
+			t.Errorf("request %+v", r)
+		}
+		// The token is renewed once, and not again within a while.
+		current = "tok2"
+		if body, e := open(t, c, f); e != nil || body != "[]" || f.asked() != 2 || len(f.calls) != 3 {
+			t.Errorf("%q, %v after %d tokens and %d requests", body, e, f.asked(), len(f.calls))
+		}
+		current = "tok3"
+		if _, e := open(t, c, f); e == nil || e.Kind != TokenRefused || !e.Retry || e.After <= 0 || f.asked() != 2 {
+			t.Errorf("%+v after %d tokens", e, f.asked())
+		}
+		current = "tok2"
+
+		for status, kind := range map[int]Kind{404: NotFound, 302: Redirected, 429: RateLimited} {
+			f.answer = func(*httpx.Request) (*httpx.Response, error) {
+				r := reply(status, `{"reason":"Because of tok2"}`)
+				r.Header.Set("Retry-After", "17")
+				return r, nil
+			}
+			_, e := open(t, c, f)
+			if e == nil || e.Kind != kind || e.Status != status || e.Words != "Because of …" || e.Platform != "moodle" || (e.After == 17*time.Second) != e.Retry {
+				t.Errorf("%d: %+v", status, e)
+			}
+		}
+		// Words without end, or that cannot be read, do not hide the status.
+		f.then = endless{}
+		f.answer = func(*httpx.Request) (*httpx.Response, error) { return reply(503, "Down. "), nil }
+		if _, e := open(t, c, f); e == nil || e.Kind != ServerError || !strings.HasPrefix(e.Words, "Down. xxx") {
+			t.Errorf("%+v", e)
+		}
+		f.then = iotest.ErrReader(errors.New("broken"))
+		f.answer = func(*httpx.Request) (*httpx.Response, error) { return reply(503, "Down"), nil }
+		if _, e := open(t, c, f); e == nil || e.Kind != ServerError || e.Words != "Down" {
+			t.Errorf("%+v", e)
+		}
+		f.answer = func(*httpx.Request) (*httpx.Response, error) { return nil, errors.New("no route") }
+		if _, e := open(t, c, f); e == nil || e.Kind != Unreachable || !e.Retry {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestOpenBreaksOff(t *testing.T) {
+	for _, tt := range []struct {
+		err   error
+		kind  Kind
+		retry bool
+	}{
+		{io.ErrUnexpectedEOF, Unreachable, true},
+		{fmt.Errorf("x: %w", context.DeadlineExceeded), TimedOut, true},
+		{fmt.Errorf("x: %w", httpx.ErrTooLarge), MalformedAnswer, false},
+	} {
+		f := &fake{then: iotest.ErrReader(tt.err)}
+		body, e := open(t, newTest(t, f), f)
+		if body != "[]" || e == nil || e.Kind != tt.kind || e.Retry != tt.retry || !errors.Is(e, tt.err) {
+			t.Errorf("%v: %q, %+v", tt.err, body, e)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c := newTest(t, &fake{then: iotest.ErrReader(context.Canceled)})
+	_, body, err := c.For(access()).Open(ctx, nil, "GET", serviceURL, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	_, err = io.ReadAll(body)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Canceled || !e.Retry {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestOnlyNamedOrigins(t *testing.T) {
 	f := new(fake)
 	c := newTest(t, f)
@@ -422,11 +566,14 @@ func TestOnlyNamedOrigins(t *testing.T) {
 		"http://lms.localhost/?S3cr3t", "",
 	} {
 		_, err := c.Do(t.Context(), access(), []string{scopeScore}, Request{Method: "GET", URL: raw})
-		e, ok := errors.AsType[*Error](err)
-		if !ok || e.Kind != ForeignURL || e.Retry {
-			t.Errorf("%q: %v", raw, err)
-		} else if strings.Contains(err.Error(), "S3cr3t") {
-			t.Errorf("%q holds a secret", err)
+		_, _, opened := c.For(access()).Open(t.Context(), []string{scopeScore}, "GET", raw, nil, 0)
+		for _, err := range []error{err, opened} {
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Kind != ForeignURL || e.Retry {
+				t.Errorf("%q: %v", raw, err)
+			} else if strings.Contains(err.Error(), "S3cr3t") {
+				t.Errorf("%q holds a secret", err)
+			}
 		}
 	}
 	if f.asked() != 0 || len(f.calls) != 0 {
@@ -647,6 +794,13 @@ func TestOverTheWire(t *testing.T) {
 		}
 		w.WriteHeader(204)
 	})
+	mux.HandleFunc("/list", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer abc" {
+			t.Errorf("header %v", r.Header)
+		}
+		w.Header().Set("Link", "</2>; rel=next")
+		_, _ = io.WriteString(w, "[1]")
+	})
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/stolen", http.StatusTemporaryRedirect)
 	})
@@ -672,6 +826,19 @@ func TestOverTheWire(t *testing.T) {
 	_, _, err = session.Call(t.Context(), []string{scopeScore}, "POST", srv.URL+"/moved?S3cr3t", h, nil, 0)
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Kind != Redirected || e.Retry || strings.Contains(e.Error(), "S3cr3t") {
+		t.Errorf("moved: %v", err)
+	}
+
+	stream, body, err := session.Open(t.Context(), []string{scopeScore}, "GET", srv.URL+"/list?S3cr3t", nil, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read, err := io.ReadAll(body); string(read) != "[1]" || err != nil || stream.Get("Link") != "</2>; rel=next" {
+		t.Errorf("%q, %v, header %v", read, err, stream)
+	}
+	body.Close()
+	_, _, err = session.Open(t.Context(), []string{scopeScore}, "GET", srv.URL+"/moved?S3cr3t", nil, 0)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != Redirected || strings.Contains(e.Error(), "S3cr3t") {
 		t.Errorf("moved: %v", err)
 	}
 
