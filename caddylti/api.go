@@ -299,6 +299,8 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, c *caller, re
 		found = calls{"GET": h.apiLineItems, "POST": h.apiCreateLineItem}
 	case name == "lineitems" && apiID.MatchString(arg):
 		found = calls{"GET": h.apiLineItem, "PUT": h.apiUpdateLineItem, "DELETE": h.apiDeleteLineItem}
+	case name == "deeplink" && !deeper && h.linksApp():
+		found = calls{"POST": h.apiDeepLink}
 	case name == "results" && !deeper:
 		found = calls{"GET": h.apiResults}
 	default:
@@ -423,6 +425,19 @@ func (h *Handler) apiLaunch(w http.ResponseWriter, r *http.Request, c *caller, _
 	}
 	if f.ReturnURL != "" {
 		doc["return_url"] = f.ReturnURL
+	}
+	if f.DeepLinking != nil {
+		takes := *f.DeepLinking
+		about := drop(object{"auto_create": takes.AutoCreate, "title": takes.Title, "text": takes.Text})
+		about["accept_types"], about["accept_multiple"] = takes.AcceptTypes, takes.AcceptMultiple
+		about["accept_presentation_document_targets"] = append([]string{}, takes.AcceptTargets...)
+		if takes.AcceptMediaTypes != nil {
+			about["accept_media_types"] = takes.AcceptMediaTypes
+		}
+		if takes.AcceptLineItem != nil {
+			about["accept_lineitem"] = *takes.AcceptLineItem
+		}
+		doc["deep_linking"] = about
 	}
 	if f.Grades != nil {
 		doc["line_item"] = f.Grades.LineItem

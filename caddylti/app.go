@@ -53,8 +53,10 @@ type App struct {
 	provider StoreProvider
 	storage  keyring.Storage
 	client   *httpx.Client
-	services *service.Client
-	logger   *zap.Logger
+	// clientConfig is what client was made of.
+	clientConfig httpx.Config
+	services     *service.Client
+	logger       *zap.Logger
 
 	mu       sync.Mutex
 	backend  *backend // set while a reference in backends is ours
@@ -198,7 +200,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			cfg.AllowPrivate = append(cfg.AllowPrivate, rule)
 		}
 	}
-	a.client = httpx.New(cfg)
+	a.client, a.clientConfig = httpx.New(cfg), cfg
 	a.services = service.New(service.Config{HTTP: a.client, Sign: a.sign})
 	a.launches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",

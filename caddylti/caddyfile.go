@@ -55,6 +55,23 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		app_cookies     on|off
 //		message         <type> [<path>]
 //		forward_auth    <addresses or networks...>
+//		items {
+//			folder  <dir> [<path>]
+//			exclude <paths...>
+//			item    <path> <title> {
+//				text          <text>
+//				image         <path>
+//				score_maximum <number>
+//				resource_id   <text>
+//				tag           <text>
+//				custom        <name> <value>
+//			}
+//			json    <path or URL...>
+//		}
+//		deep_linking [app [<path>]] {
+//			app   [<path>]
+//			allow role <names...>
+//		}
 //		grade {
 //			header <name>
 //			on     <path> score <given/maximum>
@@ -154,6 +171,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 				return d.Errf("forward_auth: %v: expected addresses or networks, such as 127.0.0.1", perr)
 			}
 			h.ForwardAuth = append(h.ForwardAuth, args...)
+		case "items":
+			err = h.unmarshalItems(d)
+		case "deep_linking":
+			err = h.unmarshalDeepLinking(d)
 		case "grade":
 			err = h.unmarshalGrade(d)
 		case "api":
@@ -247,7 +268,7 @@ func (h *Handler) unmarshalMessage(d *caddyfile.Dispenser) error {
 	}
 	typ, path := args[0], ""
 	if typ == lti.MessageResourceLink || typ == lti.MessageDeepLinking {
-		return d.Errf("message %s: this type cannot be switched on this way", typ)
+		return d.Errf("message %s: this type cannot be switched on this way: LtiResourceLinkRequest always is, LtiDeepLinkingRequest by items or deep_linking", typ)
 	}
 	if len(args) == 2 {
 		if path = args[1]; classify(path).odd {

@@ -183,17 +183,20 @@ func oneOfValues(clause *ast.CaseClause) []string {
 func TestReferenceHasEveryOption(t *testing.T) {
 	sections := readReference(t)
 	known := map[string]map[string][]string{
-		"Options of a site":        parserWords(t, "Handler", "UnmarshalCaddyfile"),
-		"Options of `session`":     parserWords(t, "Handler", "unmarshalSession"),
-		"Options of `platform`":    parserWords(t, "Handler", "unmarshalPlatform"),
-		"Options of `grade`":       parserWords(t, "Handler", "unmarshalGrade"),
-		"Options of `api`":         parserWords(t, "Handler", "unmarshalAPI"),
-		"Options of `key`":         parserWords(t, "Handler", "unmarshalKey"),
-		"Global options":           parserWords(t, "", "parseGlobal"),
-		"Options of `http_client`": parserWords(t, "App", "unmarshalClient"),
-		"Options of `outbox`":      parserWords(t, "App", "unmarshalOutbox"),
+		"Options of a site":         parserWords(t, "Handler", "UnmarshalCaddyfile"),
+		"Options of `session`":      parserWords(t, "Handler", "unmarshalSession"),
+		"Options of `platform`":     parserWords(t, "Handler", "unmarshalPlatform"),
+		"Options of `items`":        parserWords(t, "Handler", "unmarshalItems"),
+		"Options of `item`":         parserWords(t, "Handler", "unmarshalItem"),
+		"Options of `deep_linking`": parserWords(t, "Handler", "unmarshalDeepLinking"),
+		"Options of `grade`":        parserWords(t, "Handler", "unmarshalGrade"),
+		"Options of `api`":          parserWords(t, "Handler", "unmarshalAPI"),
+		"Options of `key`":          parserWords(t, "Handler", "unmarshalKey"),
+		"Global options":            parserWords(t, "", "parseGlobal"),
+		"Options of `http_client`":  parserWords(t, "App", "unmarshalClient"),
+		"Options of `outbox`":       parserWords(t, "App", "unmarshalOutbox"),
 	}
-	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox"}
+	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox", "items", "deep_linking"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -290,7 +293,22 @@ func TestReferenceExamples(t *testing.T) {
 		},
 		"Global options":           func(e string) string { return "{\nlti {\n" + e + "\n}\n}\n" + site(platform(""), "") },
 		"Options of `http_client`": func(e string) string { return "{\nlti {\nhttp_client {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
-		"Options of `outbox`":      func(e string) string { return "{\nlti {\noutbox {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
+		"Options of `items`": func(e string) string {
+			if !strings.HasPrefix(e, "folder") {
+				e = "folder .\n" + e
+			}
+			return site("items {\n"+e+"\n}\n"+platform(""), "")
+		},
+		"Options of `item`": func(e string) string {
+			return site("items {\nitem /quiz-7 \"Quiz 7\" {\n"+e+"\n}\n}\n"+platform(""), "")
+		},
+		"Options of `deep_linking`": func(e string) string {
+			if !strings.HasPrefix(e, "app") {
+				e = "app\n" + e
+			}
+			return site("deep_linking {\n"+e+"\n}\n"+platform(""), "")
+		},
+		"Options of `outbox`": func(e string) string { return "{\nlti {\noutbox {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 	}
 	examples := 0
 	try := func(source, example string) {
@@ -345,6 +363,7 @@ func TestReferenceHasEveryHeader(t *testing.T) {
 		LaunchID: "x", Platform: "x", Issuer: "x", ClientID: "x", Deployment: "x", Subject: "x", RemoteUser: "x", Message: "x",
 		Roles: []string{"http://purl.imsglobal.org/vocab/lis/v2/membership#Learner"}, ContextID: "x", ResourceLink: "x", Name: "x", Email: "x",
 		Locale: "x", ContextLabel: "x", ContextTitle: "x", ResourceTitle: "x", ReturnURL: "x", Custom: map[string]string{"name": "x"},
+		DeepLinking: &lti.DeepLinking{AcceptTypes: []string{"x"}, AcceptTargets: []string{"x"}, AcceptMediaTypes: []string{"x"}, AcceptLineItem: new(bool)},
 	}
 	_, section, _ := strings.Cut(readFile(t, reference), "\n## Headers to the app\n")
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -637,8 +656,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/grades"} {
+	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}, Items: new(Items)}
+	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/pick", "/lti/deeplink", "/lti/grades"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}

@@ -32,6 +32,9 @@ type facts struct {
 	// Frames is where the platform's pages are, as the launch says, for frame on.
 	Frames []string `json:"fr,omitempty"`
 
+	// DeepLinking is what the platform takes, where content is to be chosen.
+	DeepLinking *lti.DeepLinking `json:"dl,omitempty"`
+
 	// Grades is where scores go, where something of the configuration sends them.
 	Grades *gradeFacts `json:"gr,omitempty"`
 
@@ -85,6 +88,11 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 	}
 	if g := l.Grades; h.scores() && (g.LineItem != "" || g.LineItems != "") {
 		f.Grades = &gradeFacts{Scopes: g.Scopes, LineItems: g.LineItems, LineItem: g.LineItem}
+	}
+	if l.MessageType == lti.MessageDeepLinking {
+		takes := l.DeepLinking
+		takes.ReturnURL, takes.Data = "", nil // the platform's secrets are kept apart
+		f.DeepLinking = &takes
 	}
 	if h.app.labels.Load() {
 		f.ContextLabel = l.Context.Label

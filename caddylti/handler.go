@@ -133,6 +133,14 @@ type Handler struct {
 	// Grade has scores taken from the app's answers. Default: none.
 	Grade *Grade `json:"grade,omitempty"`
 
+	// Items is what teachers can choose from when they add content to a course.
+	// Default: none, and there is no picker.
+	Items *Items `json:"items,omitempty"`
+
+	// DeepLinking says who chooses content, and where. Default: instructors and
+	// administrators, with the built-in picker if there are items.
+	DeepLinking *DeepLinking `json:"deep_linking,omitempty"`
+
 	// Platforms lists the learning platforms that may launch this tool. Required:
 	// at least one.
 	Platforms []*Platform `json:"platforms,omitempty"`
@@ -181,6 +189,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	for _, step := range []func() error{
 		h.provisionPaths, h.provisionOrigin, h.provisionPeople, h.provisionSession, h.provisionFrame, h.provisionHeaders,
+		h.provisionDeepLinking, h.provisionItems,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -250,14 +259,20 @@ func (h *Handler) provisionPaths() error {
 		case typ == lti.MessageResourceLink:
 			return fmt.Errorf("message %s: these launches are always accepted", typ)
 		case typ == lti.MessageDeepLinking:
-			return fmt.Errorf("message %s: deep linking needs more than a path and cannot be switched on this way", typ)
+			return fmt.Errorf("message %s: deep linking is switched on by items, or by deep_linking app", typ)
 		case target != "":
 			if c := classify(target); c.odd || h.under(c.path) {
 				return fmt.Errorf("message %s: path %q: expected the path of a page outside of %s", typ, target, h.Base)
 			}
 		}
 	}
-	h.accepts = func(typ string) bool { _, ok := h.Messages[typ]; return ok }
+	h.accepts = func(typ string) bool {
+		if typ == lti.MessageDeepLinking {
+			return h.links()
+		}
+		_, ok := h.Messages[typ]
+		return ok
+	}
 	var err error
 	h.peers, err = parsePrefixes(h.ForwardAuth)
 	if err != nil {
@@ -338,14 +353,14 @@ func (s *SessionLimits) resolve() (session.Limits, error) {
 	return l, nil
 }
 
-// Cleanup gives back the platforms' key sets.
+// Cleanup gives back the platforms' key sets, and ends what reads the catalogue.
 func (h *Handler) Cleanup() error {
 	for _, p := range h.Platforms {
 		if p != nil {
 			p.cleanup()
 		}
 	}
-	return nil
+	return h.Items.close()
 }
 
 // platform returns the platform with that name, or nil.

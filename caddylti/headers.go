@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -276,6 +277,15 @@ func (h *Handler) makeIdentity(f *facts) []headerField {
 		add("X-LTI-Resource-Link-Id", f.ResourceLink)
 		add("X-LTI-Message-Type", f.Message)
 		add("X-LTI-Launch-Id", f.LaunchID)
+		if takes := f.DeepLinking; takes != nil {
+			add("X-LTI-Accept-Types", strings.Join(takes.AcceptTypes, ","))
+			add("X-LTI-Accept-Targets", strings.Join(takes.AcceptTargets, ","))
+			add("X-LTI-Accept-Media-Types", strings.Join(takes.AcceptMediaTypes, ","))
+			add("X-LTI-Accept-Multiple", strconv.FormatBool(takes.AcceptMultiple))
+			if takes.AcceptLineItem != nil {
+				add("X-LTI-Accept-Line-Item", strconv.FormatBool(*takes.AcceptLineItem))
+			}
+		}
 	}
 	if set >= setStandard {
 		add("X-LTI-Issuer", f.Issuer)

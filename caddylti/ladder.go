@@ -248,6 +248,7 @@ type accepted struct {
 	Target   string          `json:"l"`
 	Activity string          `json:"a"`
 	Facts    json.RawMessage `json:"f"`
+	Pick     json.RawMessage `json:"dl,omitempty"` // the deep-linking request, if it is one
 
 	login string // the secret that bound it to this browser
 

@@ -129,7 +129,7 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	}
 	ref.more = append(ref.more, zap.String("deployment_id", l.DeploymentID), zap.String("message_type", l.MessageType))
 	ref.back = l.Presentation.ReturnURL
-	target, err := h.target(l, origin)
+	target, err := h.target(r, l, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -144,11 +144,20 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 		h.logger.Warn("the signed target_link_uri differs from the one of the login, which is ignored", append(ref.more, zap.String("platform", p.Name))...)
 	}
 	launchID := randomText(16)
-	data, err := json.Marshal(h.keep(p, l, launchID, remoteUser))
+	kept := h.keep(p, l, launchID, remoteUser)
+	var pick json.RawMessage
+	if l.MessageType == lti.MessageDeepLinking {
+		if pick, err = h.pending(l, kept, time.Now()); err != nil {
+			return nil, err
+		}
+		target = h.pickTarget(target, origin, launchID)
+	}
+	data, err := json.Marshal(kept)
 	if err != nil {
 		return nil, err
 	}
 	return &accepted{
+		Pick:     pick,
 		Platform: p.Name, LaunchID: launchID, Person: personKey(p, l, launchID), Target: target, Facts: data,
 		Activity:   activityOf(l),
 		Deployment: l.DeploymentID, Message: l.MessageType,
@@ -165,6 +174,9 @@ func activityOf(l *lti.Launch) string {
 // signIn makes the session of an accepted launch.
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted) error {
 	if err := h.newSession(w, r, ready, a); err != nil {
+		return err
+	}
+	if err := h.keepPending(r, ready, a); err != nil {
 		return err
 	}
 	if err := h.rememberCourse(r, ready, a.Facts); err != nil {
@@ -243,7 +255,7 @@ func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *read
 
 // target returns the address at which a launch lands: the signed
 // target_link_uri, if it is of this site (LTI 1.3 §5.3.4).
-func (h *Handler) target(l *lti.Launch, origin string) (string, error) {
+func (h *Handler) target(r *http.Request, l *lti.Launch, origin string) (string, error) {
 	if path := h.Messages[l.MessageType]; path != "" {
 		return origin + path, nil
 	}
@@ -271,7 +283,7 @@ func (h *Handler) target(l *lti.Launch, origin string) (string, error) {
 	// launch URL, and certification sends it.
 	where := classifyURL(u)
 	if h.under(where.path) || (where.odd && h.under(where.cleaned())) {
-		return origin + h.Home, nil
+		return cmp.Or(h.itemTarget(r, l, origin), origin+h.Home), nil
 	}
 	out := origin + u.EscapedPath()
 	if u.RawQuery != "" || u.ForceQuery {

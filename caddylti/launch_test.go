@@ -2,6 +2,7 @@ package caddylti
 
 import (
 	"errors"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -88,7 +89,7 @@ func TestTarget(t *testing.T) {
 		{"https://tool.example]/", ""},
 	} {
 		h := &Handler{Base: "/lti", Home: "/start"}
-		got, err := h.target(&lti.Launch{TargetLinkURI: tc.in, MessageType: lti.MessageResourceLink}, origin)
+		got, err := h.target(httptest.NewRequest("POST", "https://tool.example/lti/launch", nil), &lti.Launch{TargetLinkURI: tc.in, MessageType: lti.MessageResourceLink}, origin)
 		if got != tc.want || (err == nil) != (tc.want != "") {
 			t.Errorf("%q: got %q, %v; want %q", tc.in, got, err, tc.want)
 			continue
@@ -115,7 +116,7 @@ func TestTargetOfMessage(t *testing.T) {
 		{"LtiBarRequest", "https://tool.example/quiz", "https://tool.example/quiz"},
 		{"LtiBarRequest", "https://evil.example/", ""},
 	} {
-		got, err := h.target(&lti.Launch{TargetLinkURI: tc.in, MessageType: tc.typ}, "https://tool.example")
+		got, err := h.target(httptest.NewRequest("POST", "https://tool.example/lti/launch", nil), &lti.Launch{TargetLinkURI: tc.in, MessageType: tc.typ}, "https://tool.example")
 		if got != tc.want || (err == nil) != (tc.want != "") {
 			t.Errorf("%s to %q: got %q, %v; want %q", tc.typ, tc.in, got, err, tc.want)
 		}
@@ -128,7 +129,7 @@ func FuzzTarget(f *testing.F) {
 	}
 	h := &Handler{Base: "/lti", Home: "/"}
 	f.Fuzz(func(t *testing.T, s string) {
-		got, err := h.target(&lti.Launch{TargetLinkURI: s}, "https://tool.example")
+		got, err := h.target(httptest.NewRequest("POST", "https://tool.example/lti/launch", nil), &lti.Launch{TargetLinkURI: s}, "https://tool.example")
 		if err != nil {
 			return
 		}

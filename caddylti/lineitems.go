@@ -165,7 +165,7 @@ func (h *Handler) apiCreateLineItem(w http.ResponseWriter, r *http.Request, c *c
 }
 
 func readLineItem(w http.ResponseWriter, r *http.Request) (*ags.LineItem, error) {
-	data, err := readAPIBody(w, r)
+	data, err := readAPIBody(w, r, maxAPIBody)
 	if err != nil {
 		return nil, err
 	}

@@ -112,18 +112,27 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (url.Values, 
 	if err != nil || mt != "application/x-www-form-urlencoded" {
 		return nil, lti.Refuse(lti.CodeRequestMalformed, "the Content-Type is %s, expected application/x-www-form-urlencoded", lti.Quote(r.Header.Get("Content-Type")))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, lti.Refuse(lti.CodeRequestTooLarge, "the form is larger than %d bytes", limit)
-	}
+	body, err := readBody(w, r, limit)
 	if err != nil {
-		return nil, lti.Refuse(lti.CodeRequestMalformed, "the form could not be read to its end")
+		return nil, err
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return nil, lti.Refuse(lti.CodeRequestMalformed, "the form cannot be read")
 	}
 	return form, nil
+}
+
+// readBody reads a body of so many bytes at most.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, lti.Refuse(lti.CodeRequestTooLarge, "the body is larger than %d bytes", limit)
+	}
+	if err != nil {
+		return nil, lti.Refuse(lti.CodeRequestMalformed, "the body could not be read to its end")
+	}
+	return body, nil
 }
 
 // choosePlatform finds the registration that a login is for (LTI 1.3 §4.1.3):

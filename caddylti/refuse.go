@@ -26,6 +26,8 @@ type refusal struct {
 	form bool
 	// window is what the person may open instead, in a window of its own.
 	window *page.Form
+	// notes say what is wrong, to people who write the app.
+	notes []string
 	// back is where a launch that was believed wants the person back.
 	back string
 	// more is for the log.
@@ -61,7 +63,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	}
 	if forPerson(r, ref.form) {
 		return h.pages.Write(w, status, page.Page{
-			ID: id, Reference: reference, Window: ref.window,
+			ID: id, Reference: reference, Window: ref.window, Notes: ref.notes,
 			Back: withMessages(ref.back, url.Values{
 				"lti_errormsg": {h.pages.Title(id)}, "lti_errorlog": {string(e.Code) + " " + reference},
 			}),

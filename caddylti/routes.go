@@ -47,6 +47,10 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodGet, http.MethodPost}, h.serveGrades, true}
 	case rest == "/score" && h.Grade.browser():
 		rt = route{[]string{http.MethodPost}, h.serveScore, false}
+	case rest == "/pick" && h.Items != nil:
+		rt = route{[]string{http.MethodGet, http.MethodPost}, h.servePick, true}
+	case rest == "/deeplink" && h.links():
+		rt = route{[]string{http.MethodPost}, h.serveDeepLink, true}
 	case rest == "/frame.js":
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}
 	case rest == "/return" && h.needs.extras:

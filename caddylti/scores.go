@@ -239,7 +239,7 @@ type scoreBody struct {
 
 // readScore reads the body of POST scores.
 func readScore(w http.ResponseWriter, r *http.Request) (*scoreBody, error) {
-	data, err := readAPIBody(w, r)
+	data, err := readAPIBody(w, r, maxAPIBody)
 	if err != nil {
 		return nil, err
 	}
@@ -278,15 +278,15 @@ func bodyProblem(err error) error {
 	return refuseAPI(http.StatusBadRequest, problemBody, "the body is not one JSON object, or has a member twice")
 }
 
-// readAPIBody reads a JSON body.
-func readAPIBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// readAPIBody reads a JSON body of so many bytes at most.
+func readAPIBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || (mt != "application/json" && !strings.HasSuffix(mt, "+json")) {
 		return nil, refuseAPI(http.StatusUnsupportedMediaType, problemMediaType, "expected Content-Type: application/json")
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAPIBody))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, refuseAPI(http.StatusUnprocessableEntity, problemTooLarge, "the body is larger than %d bytes", maxAPIBody)
+		return nil, refuseAPI(http.StatusUnprocessableEntity, problemTooLarge, "the body is larger than %d bytes", most)
 	}
 	if err != nil {
 		return nil, refuseAPI(http.StatusBadRequest, problemBody, "the body could not be read to its end")

@@ -24,10 +24,10 @@ const (
 	typeScore     = "application/vnd.ims.lis.v1.score+json"
 )
 
-// Values of Tool.AGS.
+// Values of options that are on or off.
 const (
-	agsOn  = "on"
-	agsOff = "off"
+	optionOn  = "on"
+	optionOff = "off"
 )
 
 const defaultMaximum = 100
@@ -37,7 +37,10 @@ const claimEndpoint = "https://purl.imsglobal.org/spec/lti-ags/claim/endpoint"
 
 // agsOn tells whether the tool may use the grade services: by default if it has
 // keys, for without them it gets no token.
-func (t *Tool) agsOn() bool { return t.AGS == agsOn || t.AGS == "" && t.JWKSURL != "" }
+func (t *Tool) agsOn() bool { return t.isOn(t.AGS) }
+
+// isOn tells what an option is that depends on the tool's keys by default.
+func (t *Tool) isOn(option string) bool { return option == optionOn || option == "" && t.JWKSURL != "" }
 
 // graded tells whether the activity has a line item of its own.
 func (a *activity) graded() bool { return !a.Ungraded && a.Tool.agsOn() }
@@ -65,11 +68,11 @@ func refuse(status int, format string, args ...any) *refusal {
 // endpointClaim is what the tool learns at a launch; nil means that it may not
 // use the services.
 func (p *platform) endpointClaim(issuer string, c *course, a *activity) map[string]any {
-	if !a.Tool.agsOn() {
+	claim := lineItemsClaim(issuer, c, a.Tool)
+	if claim == nil {
 		return nil
 	}
 	b := p.state.book(issuer)
-	claim := map[string]any{"scope": agsScopes, "lineitems": lineItemsURL(issuer, c, a.Tool)}
 	// Present only if there is exactly one for the link (AGS 2.0 §3.1).
 	var own []*lineItem
 	for _, item := range p.lineItems(b, c, a.Tool) {
@@ -81,6 +84,14 @@ func (p *platform) endpointClaim(issuer string, c *course, a *activity) map[stri
 		claim["lineitem"] = own[0].url(issuer, a.Tool, "")
 	}
 	return claim
+}
+
+// lineItemsClaim is the part of it that a message without a link has.
+func lineItemsClaim(issuer string, c *course, t *Tool) map[string]any {
+	if !t.agsOn() {
+		return nil
+	}
+	return map[string]any{"scope": agsScopes, "lineitems": lineItemsURL(issuer, c, t)}
 }
 
 // typeID is the query of the services' URLs. They have one as Moodle's have,
@@ -102,10 +113,9 @@ type call struct {
 	query  url.Values
 }
 
-// ags serves a path of the grade services: each method has the scopes of which a
-// token must have one, and the media type of its answer ("" is none) or of its
-// body.
-func (p *platform) ags(target string, methods map[string]agsMethod) func(*visit) error {
+// calls serves a path of a service: each method has the scopes of which a token
+// must have one, and the media type of its answer ("" is none) or of its body.
+func (p *platform) calls(target string, methods map[string]serviceMethod) func(*visit) error {
 	return p.service(target, func(v *visit, b *book) error {
 		method := v.r.Method
 		if method == http.MethodHead {
@@ -123,7 +133,7 @@ func (p *platform) ags(target string, methods map[string]agsMethod) func(*visit)
 		if refused == nil {
 			return nil
 		}
-		p.log.Debug("call of a grade service refused", zap.String("path", v.r.URL.Path),
+		p.log.Debug("call of a service refused", zap.String("path", v.r.URL.Path),
 			zap.Int("status", refused.status), zap.String("reason", refused.reason))
 		if served && target == targetScores && p.quirk(b, quirkWholeSeconds) {
 			answerInStatusLine(v, refused)
@@ -134,7 +144,7 @@ func (p *platform) ags(target string, methods map[string]agsMethod) func(*visit)
 	})
 }
 
-type agsMethod struct {
+type serviceMethod struct {
 	scopes []string
 	accept string // what the answer is
 	body   string // what the body must be
@@ -168,7 +178,9 @@ func (p *platform) authorize(v *visit, b *book, target string, scopes []string) 
 		challenge("invalid_token", "")
 		return nil, refuse(http.StatusUnauthorized, "the access token is unknown or has expired")
 	}
-	if !t.agsOn() || !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(access.scopes, s) }) {
+	// What the tool may do now, not when it got the token.
+	allowed := t.scopes()
+	if !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(access.scopes, s) && slices.Contains(allowed, s) }) {
 		challenge("insufficient_scope", strings.Join(scopes, " "))
 		return nil, refuse(http.StatusForbidden, "the access token does not have the scope for this")
 	}
@@ -190,7 +202,7 @@ func (p *platform) authorize(v *visit, b *book, target string, scopes []string) 
 
 // checkMedia compares the media types. HTTP would have */* fit anything; real
 // LMSs want to read the exact type, or no Accept header at all.
-func (p *platform) checkMedia(v *visit, b *book, m agsMethod) *refusal {
+func (p *platform) checkMedia(v *visit, b *book, m serviceMethod) *refusal {
 	strict := p.quirk(b, quirkStrictAccept)
 	if m.body != "" {
 		got := v.r.Header.Get("Content-Type")

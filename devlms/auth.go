@@ -119,18 +119,28 @@ func (p *platform) answer(v *visit, t *Tool, params url.Values) (string, *authEr
 	case l.issuer != v.issuer || l.clientID != t.ClientID || l.person != v.person.ID:
 		return "", &authError{gone, "lti_message_hint belongs to another launch"}, nil
 	}
-	c, a := findCourse(l.course), p.activity(l.activity)
-	if c == nil || a == nil || a.Tool != t {
-		return "", &authError{gone, "the activity is no longer there"}, nil
+	c, nonce := findCourse(l.course), params.Get("nonce")
+	var claims map[string]any
+	if l.asked != nil {
+		claims = p.deepLinkToken(v.issuer, nonce, v.person, c, t, l.asked)
+	} else {
+		a := p.activity(p.state.book(v.issuer), c, l.activity)
+		if a == nil || a.Tool != t {
+			return "", &authError{gone, "the activity is no longer there"}, nil
+		}
+		claims = p.idToken(v.issuer, nonce, v.person, c, a)
 	}
 
 	key, err := p.state.signingKey()
 	if err != nil {
 		return "", nil, fmt.Errorf("making the signing key of the demo LMS: %w", err)
 	}
-	token, err := key.Sign(p.idToken(v.issuer, params.Get("nonce"), v.person, c, a))
+	token, err := key.Sign(claims)
 	if err != nil {
 		return "", nil, fmt.Errorf("signing an id_token: %w", err)
+	}
+	if l.asked != nil {
+		p.state.expect(l.asked)
 	}
 	return token, nil, nil
 }

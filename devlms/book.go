@@ -15,17 +15,19 @@ const (
 	maxArrivals  = 20_000
 )
 
-// book is what the services of one issuer remember: line items, grades, tokens
-// and the faults that were switched at run time. It survives a reload of the
+// book is what one issuer remembers: content that teachers added, line items,
+// grades, tokens and the faults that were switched at run time. It survives a reload of the
 // configuration.
 //
-// Line items and grades do not change once they are in it: they are replaced.
+// Content, line items and grades do not change once they are in it: they are
+// replaced.
 type book struct {
-	mu     sync.Mutex
-	items  map[itemKey]*lineItem // made by tools, and coupled ones that tools changed
-	order  []itemKey             // those made by tools, oldest first
-	grades map[gradeKey]*grade
-	tokens *table[[sha256.Size]byte, *accessToken]
+	mu       sync.Mutex
+	items    map[itemKey]*lineItem // made by tools, and coupled ones that tools changed
+	order    []itemKey             // those made by tools, oldest first
+	contents []*content            // in the order in which they were added
+	grades   map[gradeKey]*grade
+	tokens   *table[[sha256.Size]byte, *accessToken]
 
 	arrivals  []arrival // a ring, once it is full
 	oldest    int       // where it begins
@@ -46,9 +48,10 @@ type gradeKey struct {
 
 // counts says how often the services were called, whatever they answered.
 type counts struct {
-	Token  int `json:"token"`
-	Scores int `json:"scores"`
-	Other  int `json:"other"`
+	Token   int `json:"token"`
+	Scores  int `json:"scores"`
+	Members int `json:"members"`
+	Other   int `json:"other"`
 }
 
 // accessToken is what a tool may call the services with.
@@ -87,6 +90,8 @@ func (b *book) count(target string) {
 		b.counts.Token++
 	case targetScores:
 		b.counts.Scores++
+	case targetMembers:
+		b.counts.Members++
 	default:
 		b.counts.Other++
 	}
@@ -123,7 +128,7 @@ func (p *platform) findLocked(b *book, c *course, t *Tool, id string) *lineItem 
 		}
 		return item
 	}
-	a := p.activity(id)
+	a := p.activityLocked(b, c, id)
 	if a == nil || a.Tool != t || !a.graded() {
 		return nil
 	}
@@ -139,7 +144,7 @@ func (p *platform) lineItems(b *book, c *course, t *Tool) []*lineItem {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var list []*lineItem
-	for _, a := range p.activities {
+	for _, a := range p.activitiesLocked(b, c) {
 		if t == nil || a.Tool == t {
 			if item := p.findLocked(b, c, a.Tool, a.ID); item != nil {
 				list = append(list, item)
@@ -177,7 +182,10 @@ func (b *book) put(item *lineItem) bool {
 func (b *book) remove(item *lineItem) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := item.key()
+	b.removeLocked(item.key())
+}
+
+func (b *book) removeLocked(key itemKey) {
 	delete(b.items, key)
 	b.order = slices.DeleteFunc(b.order, func(k itemKey) bool { return k == key })
 	for k := range b.grades {
@@ -195,6 +203,7 @@ func (b *book) grade(item *lineItem, user string) *grade {
 }
 
 // clear forgets all grades, line items made or changed by tools, and arrivals.
+// Content stays.
 func (b *book) clear() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

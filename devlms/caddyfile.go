@@ -38,6 +38,8 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			redirect   <urls...>
 //			jwks       <url>
 //			ags        on|off
+//			nrps       on|off
+//			deep_linking on|off [<target_link_uri>]
 //			score_maximum <number>
 //			link       <title> <target_link_uri> [iframe|window] {
 //				score_maximum <number>
@@ -177,8 +179,8 @@ func (h *Handler) unmarshalTool(d *caddyfile.Dispenser) (*Tool, error) {
 			return nil, d.Errf("tool %s: client_id %q belongs to tool %s already", t.Name, t.ClientID, other.Name)
 		}
 	}
-	if t.AGS == agsOn && t.JWKSURL == "" {
-		return nil, d.Errf("tool %s: %v", t.Name, errNoKeys)
+	if err := t.checkKeys(); err != nil {
+		return nil, d.Errf("tool %s: %v", t.Name, err)
 	}
 	return t, nil
 }
@@ -196,7 +198,11 @@ func (t *Tool) unmarshalOption(d *caddyfile.Dispenser) error {
 	case "jwks":
 		return single(d, &t.JWKSURL, checkURL)
 	case "ags":
-		return single(d, &t.AGS, checkAGS)
+		return single(d, &t.AGS, checkSwitch)
+	case "nrps":
+		return single(d, &t.NRPS, checkSwitch)
+	case "deep_linking":
+		return t.unmarshalDeepLinking(d)
 	case "score_maximum":
 		return maximum(d, &t.ScoreMaximum)
 	case "redirect":
@@ -242,7 +248,28 @@ func (t *Tool) unmarshalOption(d *caddyfile.Dispenser) error {
 		}
 		t.Custom[key] = value
 	default:
-		return d.Errf("unrecognized option of tool %s: %s; expected title, client_id, deployment, login, redirect, jwks, ags, score_maximum, link or custom", t.Name, option)
+		return d.Errf("unrecognized option of tool %s: %s; expected title, client_id, deployment, login, redirect, jwks, ags, nrps, deep_linking, score_maximum, link or custom", t.Name, option)
+	}
+	return nil
+}
+
+func (t *Tool) unmarshalDeepLinking(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	switch {
+	case t.DeepLinking != "":
+		return d.Err("deep_linking is given twice")
+	case len(args) < 1 || len(args) > 2:
+		return d.ArgErr()
+	}
+	t.DeepLinking = args[0]
+	if err := checkSwitch(t.DeepLinking); err != nil {
+		return d.Errf("deep_linking: %v", err)
+	}
+	if len(args) == 2 {
+		t.DeepLinkingURL = args[1]
+		if err := checkURL(t.DeepLinkingURL); err != nil {
+			return d.Errf("deep_linking: %v", err)
+		}
 	}
 	return nil
 }

@@ -76,13 +76,20 @@ func (t *Tool) check() error {
 			return fmt.Errorf("jwks_url: %w", err)
 		}
 	}
-	if t.AGS != "" {
-		if err := checkAGS(t.AGS); err != nil {
-			return fmt.Errorf("ags: %w", err)
+	for _, s := range t.switches() {
+		if *s.value != "" {
+			if err := checkSwitch(*s.value); err != nil {
+				return fmt.Errorf("%s: %w", s.option, err)
+			}
 		}
 	}
-	if t.AGS == agsOn && t.JWKSURL == "" {
-		return errNoKeys
+	if t.DeepLinkingURL != "" {
+		if err := checkURL(t.DeepLinkingURL); err != nil {
+			return fmt.Errorf("deep_linking_url: %w", err)
+		}
+	}
+	if err := t.checkKeys(); err != nil {
+		return err
 	}
 	if err := checkMaximum(t.ScoreMaximum); err != nil {
 		return err
@@ -114,11 +121,29 @@ func (l *Link) check() error {
 	return checkTarget(l.Target)
 }
 
-var errNoKeys = errors.New("ags is on, but without the tool's key set (jwks) the tool gets no token")
+// toolSwitch is an option of a tool that is on or off.
+type toolSwitch struct {
+	option string
+	value  *string
+}
 
-func checkAGS(value string) error {
-	if value != agsOn && value != agsOff {
-		return fmt.Errorf("bad value %q: expected %s or %s", value, agsOn, agsOff)
+func (t *Tool) switches() []toolSwitch {
+	return []toolSwitch{{"ags", &t.AGS}, {"nrps", &t.NRPS}, {"deep_linking", &t.DeepLinking}}
+}
+
+// checkKeys refuses what is on and cannot work.
+func (t *Tool) checkKeys() error {
+	for _, s := range t.switches() {
+		if *s.value == optionOn && t.JWKSURL == "" {
+			return fmt.Errorf("%s is on, but without the tool's key set (jwks) nothing that the tool signs can be checked", s.option)
+		}
+	}
+	return nil
+}
+
+func checkSwitch(value string) error {
+	if value != optionOn && value != optionOff {
+		return fmt.Errorf("bad value %q: expected %s or %s", value, optionOn, optionOff)
 	}
 	return nil
 }

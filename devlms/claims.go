@@ -3,12 +3,18 @@ package devlms
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"time"
 )
 
 // claimPrefix begins the names of the claims of LTI Core 1.3.
 const claimPrefix = "https://purl.imsglobal.org/spec/lti/claim/"
+
+// Types of messages (LTI Core 1.3 §5.3.1; Deep Linking 2.0 §4).
+const (
+	messageResourceLink     = "LtiResourceLinkRequest"
+	messageDeepLink         = "LtiDeepLinkingRequest"
+	messageDeepLinkResponse = "LtiDeepLinkingResponse"
+)
 
 const (
 	// tokenLifetime is Moodle's, the shortest that is known.
@@ -19,40 +25,54 @@ const (
 )
 
 // idToken returns the claims of a resource link launch (LTI Core 1.3 §5.3).
-// A roster service is not offered, so its claim is absent, as is that of the
-// grade services where the tool may not use them.
 func (p *platform) idToken(issuer, nonce string, who *person, c *course, a *activity) map[string]any {
-	now := p.now()
-	custom := make(map[string]string, len(a.Tool.Custom))
-	maps.Copy(custom, a.Tool.Custom)
+	claims := p.messageClaims(messageResourceLink, issuer, nonce, who, c, a.Tool)
+	claims[claimPrefix+"target_link_uri"] = a.TargetLinkURI
+	link := map[string]any{
+		"id":    a.resourceLinkID(c),
+		"title": a.Title,
+	}
+	if a.Added != nil && a.Added.item.text != "" {
+		link["description"] = a.Added.item.text
+	}
+	claims[claimPrefix+"resource_link"] = link
+	claims[claimPrefix+"launch_presentation"] = presentation(issuer, who, c, a.Target)
+	claims[claimPrefix+"custom"] = p.custom(issuer, who, c, a)
+	if endpoint := p.endpointClaim(issuer, c, a); endpoint != nil {
+		claims[claimEndpoint] = endpoint
+	}
+	return claims
+}
 
+func presentation(issuer string, who *person, c *course, target string) map[string]any {
+	return map[string]any{
+		"document_target": target,
+		"return_url":      issuer + "/return/" + c.ID,
+		"locale":          who.Locale,
+	}
+}
+
+// messageClaims returns the claims that do not depend on what is opened. That of
+// the roster service is absent where the tool may not use it.
+func (p *platform) messageClaims(message, issuer, nonce string, who *person, c *course, t *Tool) map[string]any {
+	now := p.now()
 	claims := map[string]any{
 		"iss":   issuer,
-		"aud":   a.Tool.ClientID,
+		"aud":   t.ClientID,
 		"sub":   who.ID,
 		"iat":   now.Unix(),
 		"exp":   now.Add(tokenLifetime).Unix(),
 		"nonce": nonce,
 
-		claimPrefix + "message_type":    "LtiResourceLinkRequest",
-		claimPrefix + "version":         "1.3.0",
-		claimPrefix + "deployment_id":   a.Tool.Deployment,
-		claimPrefix + "target_link_uri": a.TargetLinkURI,
-		claimPrefix + "resource_link": map[string]any{
-			"id":    a.resourceLinkID(c),
-			"title": a.Title,
-		},
-		claimPrefix + "roles": who.Roles,
+		claimPrefix + "message_type":  message,
+		claimPrefix + "version":       "1.3.0",
+		claimPrefix + "deployment_id": t.Deployment,
+		claimPrefix + "roles":         who.Roles,
 		claimPrefix + "context": map[string]any{
 			"id":    c.ID,
 			"label": c.Label,
 			"title": c.Title,
 			"type":  []string{"http://purl.imsglobal.org/vocab/lis/v2/course#CourseSection"},
-		},
-		claimPrefix + "launch_presentation": map[string]any{
-			"document_target": a.Target,
-			"return_url":      issuer + "/return/" + c.ID,
-			"locale":          who.Locale,
 		},
 		claimPrefix + "tool_platform": map[string]any{
 			"guid":                platformGUID(issuer),
@@ -65,12 +85,11 @@ func (p *platform) idToken(issuer, nonce string, who *person, c *course, a *acti
 			"person_sourcedid":         who.SourcedID,
 			"course_section_sourcedid": c.SourcedID,
 		},
-		claimPrefix + "custom": custom,
 
 		"locale": who.Locale,
 	}
-	if endpoint := p.endpointClaim(issuer, c, a); endpoint != nil {
-		claims[claimEndpoint] = endpoint
+	if members := membersClaim(issuer, c, t); members != nil {
+		claims[claimMembers] = members
 	}
 	if !who.Private {
 		claims["given_name"] = who.GivenName

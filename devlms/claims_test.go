@@ -96,6 +96,9 @@ func TestClaimsOfLaunch(t *testing.T) {
 			"lineitems": testOrigin + "/ags/c-31/lineitems?type_id=1",
 			"lineitem":  testOrigin + "/ags/c-31/lineitems/site.chapter-1-b/lineitem?type_id=1",
 		},
+		claimMembers: map[string]any{
+			"context_memberships_url": testOrigin + "/nrps/c-31/members?type_id=1", "service_versions": []any{"2.0"},
+		},
 		claimPrefix + "custom": map[string]any{"Mixed_Case": "x", "empty": "", "variable": "$User.id"},
 	}
 	if !reflect.DeepEqual(claims, want) {
@@ -112,7 +115,7 @@ func TestClaimsOfLaunch(t *testing.T) {
 // the tool may not use, would send tools after it.
 func TestServicesAreNotPromised(t *testing.T) {
 	l := newLMS(t)
-	l.tools[0].AGS = agsOff // the other has no keys
+	l.tools[0].AGS, l.tools[0].NRPS = optionOff, optionOff // the other has no keys
 	for _, who := range people {
 		for _, a := range l.activities {
 			for name := range l.idToken(testOrigin, "n", who, courses[0], a) {

@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// What a fault can be switched for: the token endpoint, all of AGS, or its
-// scores alone.
+// What a fault can be switched for: the token endpoint, all of AGS, its scores
+// alone, or the rosters of NRPS.
 const (
-	targetToken  = "token"
-	targetAGS    = "ags"
-	targetScores = "scores"
+	targetToken   = "token"
+	targetAGS     = "ags"
+	targetScores  = "scores"
+	targetMembers = "members"
 )
 
 // Faults of a target, one at a time.
@@ -33,6 +34,13 @@ const (
 	faultLost      = "lost"      // does what is asked; no answer arrives
 	faultRedirect  = "redirect"  // to another host
 	faultExpired   = "expired"   // every token is refused once
+
+	// Of rosters only.
+	faultLoop      = "loop"       // a page names itself as the next
+	faultForeign   = "foreign"    // the next page is at another host
+	faultNoUserID  = "no_user_id" // the last member of a page has none
+	faultUnclosed  = "unclosed"   // the answer is whole, its JSON is not
+	faultWrongType = "wrong_type" // application/json
 )
 
 // Peculiarities of real LMSs, each on or off.
@@ -44,16 +52,20 @@ const (
 	quirkBrokenLink   = "broken_link"   // Moodle: typographic quotes and &amp; in Link
 	quirkNoLineItem   = "no_lineitem"   // the claim has no lineitem
 	quirkPageSize     = "page_size"     // lists are cut into pages, asked for or not
+	quirkShortRoles   = "short_roles"   // Moodle: rosters have simple names of roles
+	quirkEscapedNames = "escaped_names" // Moodle: names in rosters are HTML
+	quirkInactive     = "inactive"      // somebody who has left is in each roster
 )
 
 var (
-	targets = []string{targetToken, targetAGS, targetScores}
+	targets = []string{targetToken, targetAGS, targetScores, targetMembers}
 	quirks  = []string{
 		quirkWholeSeconds, quirkErase, quirkHTMLToken, quirkStrictAccept, quirkBrokenLink, quirkNoLineItem, quirkPageSize,
+		quirkShortRoles, quirkEscapedNames, quirkInactive,
 	}
 )
 
-// elsewhere is where the fault redirect leads, unless another place is named. No
+// elsewhere is where the faults redirect and foreign lead, unless another place is named. No
 // name below invalid exists (RFC 6761 §6.4).
 const elsewhere = "https://elsewhere.invalid/"
 
@@ -110,7 +122,11 @@ func parseFault(name, value string) (fault, error) {
 		}
 	case faultExpired:
 		if name == targetToken || len(args) > 0 {
-			return bad("expired for " + targetAGS + " or " + targetScores + ", with nothing after it")
+			return bad("expired for " + targetAGS + ", " + targetScores + " or " + targetMembers + ", with nothing after it")
+		}
+	case faultLoop, faultNoUserID, faultUnclosed, faultWrongType:
+		if name != targetMembers || len(args) > 0 {
+			return bad(f.kind + " for " + targetMembers + ", with nothing after it")
 		}
 	case faultSlow:
 		f.wait, err = parseWait(args, 5*time.Second)
@@ -119,17 +135,21 @@ func parseFault(name, value string) (fault, error) {
 			f.date, args = true, args[1:]
 		}
 		f.wait, err = parseWait(args, time.Second)
-	case faultRedirect:
+	case faultRedirect, faultForeign:
+		if f.kind == faultForeign && name != targetMembers {
+			return bad(faultForeign + " for " + targetMembers)
+		}
 		f.to = elsewhere
 		if len(args) > 0 {
 			f.to = args[0]
 		}
 		if len(args) > 1 {
-			return bad("one URL after redirect")
+			return bad("one URL after " + f.kind)
 		}
 		err = checkURL(f.to)
 	default:
-		return bad("off, down, 503, 500, 429, slow, hang, half, truncated, lost, redirect or expired")
+		return bad("off, down, 503, 500, 429, slow, hang, half, truncated, lost, redirect or expired" +
+			", for " + targetMembers + " also loop, foreign, no_user_id, unclosed or wrong_type")
 	}
 	if err != nil {
 		return fault{}, fmt.Errorf("%s: %s: %w", name, f.kind, err)
@@ -238,6 +258,14 @@ func (p *platform) service(target string, serve func(*visit, *book) error) func(
 				panic(http.ErrAbortHandler)
 			}
 		case faultTruncated, faultLost:
+			if target == targetMembers {
+				// Nothing is done there but answering, and not all of it may be in
+				// memory at once.
+				if f.kind == faultLost {
+					panic(http.ErrAbortHandler)
+				}
+				break
+			}
 			return breakOff(v, f.kind == faultLost, func() error { return serve(v, b) })
 		}
 		return serve(v, b)
@@ -295,7 +323,8 @@ func (p *platform) faultsPage(v *visit, b *book) error {
 }
 
 // switchFaults does all that a form says, or nothing. First it resets: faults to
-// the configured ones, count to zero, grades to none.
+// the configured ones, count to zero, grades to none, and content, with its
+// grades, to what is configured.
 func (p *platform) switchFaults(b *book, form url.Values) error {
 	set := make(map[string]fault)
 	for name, values := range form {
@@ -312,8 +341,8 @@ func (p *platform) switchFaults(b *book, form url.Values) error {
 		set[name] = f
 	}
 	for _, what := range form["reset"] {
-		if !slices.Contains([]string{"faults", "count", "grades"}, what) {
-			return fmt.Errorf("reset: bad value %q: expected faults, count or grades", truncate(what))
+		if !slices.Contains([]string{"faults", "count", "grades", "content"}, what) {
+			return fmt.Errorf("reset: bad value %q: expected faults, count, grades or content", truncate(what))
 		}
 	}
 	if slices.Contains(form["reset"], "grades") {
@@ -321,6 +350,12 @@ func (p *platform) switchFaults(b *book, form url.Values) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if slices.Contains(form["reset"], "content") {
+		for _, ct := range b.contents {
+			b.forgetLink(ct.resourceLinkID())
+		}
+		b.contents = nil
+	}
 	if slices.Contains(form["reset"], "faults") {
 		clear(b.faults)
 	}

@@ -296,11 +296,11 @@ func TestCount(t *testing.T) {
 	l.setFaults(url.Values{"ags": {"500"}, "token": {"slow 1ms"}})
 	l.post(token, scoreOf())
 	w := l.do("GET", "/faults", nil, local)
-	if got := w.Body.String(); got != `{"faults":{"ags":"500","token":"slow 1ms"},"count":{"token":2,"scores":3,"other":1}}` {
+	if got := w.Body.String(); got != `{"faults":{"ags":"500","token":"slow 1ms"},"count":{"token":2,"scores":3,"members":0,"other":1}}` {
 		t.Errorf("got %s", got)
 	}
 	w = l.setFaults(url.Values{"reset": {"faults", "count", "grades"}, "erase": {"on"}})
-	if got := w.Body.String(); got != `{"faults":{"erase":"on"},"count":{"token":0,"scores":0,"other":0}}` {
+	if got := w.Body.String(); got != `{"faults":{"erase":"on"},"count":{"token":0,"scores":0,"members":0,"other":0}}` {
 		t.Errorf("got %s", got)
 	}
 	if got := l.do("GET", "/grades.json", nil, local).Body.String(); got != `{"scores":[],"forgotten":0,"grades":[]}` {
@@ -362,6 +362,13 @@ func TestSwitching(t *testing.T) {
 		{"token=expired", "expired for ags"},
 		{"whole_seconds=yes", "on or off"},
 		{"whole_seconds=on 1", "on or off"},
+		{"ags=loop", "loop for members"},
+		{"token=foreign", "foreign for members"},
+		{"members=no_user_id 1", "nothing after it"},
+		{"members=foreign javascript:1", "bad URL"},
+		{"members=foreign https://a.example/ x", "one URL after foreign"},
+		{"members=gone", "also loop, foreign"},
+		{"inactive=yes", "on or off"},
 		{"page_size=0", "a number"},
 		{"page_size=on", "a number"},
 		{"reset=all", "reset: bad value"},
@@ -377,7 +384,7 @@ func TestSwitching(t *testing.T) {
 		if w.Code != 400 || !strings.Contains(w.Body.String(), tc.want) {
 			t.Errorf("%s: %d %s", tc.form, w.Code, w.Body)
 		}
-		if got := l.do("GET", "/faults", nil, local).Body.String(); got != `{"faults":{},"count":{"token":1,"scores":0,"other":0}}` {
+		if got := l.do("GET", "/faults", nil, local).Body.String(); got != `{"faults":{},"count":{"token":1,"scores":0,"members":0,"other":0}}` {
 			t.Errorf("%s: %s", tc.form, got)
 		}
 	}

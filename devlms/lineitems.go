@@ -45,11 +45,15 @@ type lineItem struct {
 // coupledItem is the line item that an activity has from the beginning. Its id
 // is the activity's, so that its URL is the same after a restart.
 func coupledItem(c *course, a *activity) *lineItem {
-	return &lineItem{
+	item := &lineItem{
 		course: c.ID, id: a.ID, tool: a.Tool.Name, coupled: true,
 		label: a.Title, maximum: a.maximum(), resourceLink: a.resourceLinkID(c),
 		resourceID: a.ResourceID, tag: a.Tag,
 	}
+	if a.Added != nil {
+		item.label, item.kept = a.Added.item.line.label, a.Added.item.line.kept
+	}
+	return item
 }
 
 func (i *lineItem) key() itemKey { return itemKey{i.course, i.id} }
@@ -163,9 +167,7 @@ func (p *platform) createLineItem(c *call) *refusal {
 	if refused != nil {
 		return refused
 	}
-	if item.resourceLink != "" && !slices.ContainsFunc(p.activities, func(a *activity) bool {
-		return a.Tool == c.tool && a.resourceLinkID(c.course) == item.resourceLink
-	}) {
+	if item.resourceLink != "" && p.linked(c.book, c.course, c.tool, item.resourceLink) == nil {
 		return refuse(http.StatusNotFound, "resourceLinkId is no link of this tool in this course")
 	}
 	item.course, item.tool = c.course.ID, c.tool.Name

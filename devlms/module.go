@@ -39,7 +39,8 @@ var states = caddy.NewUsagePool()
 
 // Handler is a demo LMS: an LTI 1.3 platform for tests and demonstrations,
 // with two courses, a teacher, an administrator and three learners, whose
-// activities are the links of the configured tools.
+// activities are the links of the configured tools and what teachers add with
+// deep linking; a third course has 100,000 members.
 //
 // It has no passwords: every visitor chooses who to be. It answers only on
 // localhost, names below localhost, loopback addresses, or over https; on any
@@ -79,20 +80,24 @@ type Handler struct {
 	// localhost, this machine needs no listing. Default: none.
 	AllowPrivate []string `json:"allow_private,omitempty"`
 
-	// What goes wrong on purpose, or as in a certain LMS, in the grade services;
+	// What goes wrong on purpose, or as in a certain LMS, in the services;
 	// POST /faults changes it at run time.
 	//
-	// `token`, `ags` and `scores` (the part of `ags` that takes scores) each
-	// have one of: `off`, `down` (the connection is closed), `503`, `500`,
+	// `token`, `ags`, `scores` (the part of `ags` that takes scores) and
+	// `members` (the rosters) each have one of: `off`, `down` (the connection is closed), `503`, `500`,
 	// `429 [date] [<seconds>]` (Retry-After), `slow [<time>]`, `hang`, `half`
 	// (every second call is a 503), `truncated` (what is asked is done, the
 	// answer breaks off), `lost` (the same without any answer),
 	// `redirect [<url>]`, and but for `token` `expired` (every token is refused
-	// once).
+	// once). `members` may also have: `loop` (each page names itself as the
+	// next), `foreign [<url>]` (the next page is at another host), `no_user_id`
+	// (the last member of a page has none), `unclosed` (the answer is whole, its
+	// JSON is not) and `wrong_type` (it is application/json).
 	//
-	// `whole_seconds`, `erase`, `html_token`, `strict_accept`, `broken_link`
-	// (all five are Moodle's) and `no_lineitem` are `on` or `off`; `page_size`
-	// is a number of entries or `off`. Default: all off.
+	// `whole_seconds`, `erase`, `html_token`, `strict_accept`, `broken_link`,
+	// `short_roles`, `escaped_names` (all seven are Moodle's), `no_lineitem` and
+	// `inactive` (somebody who has left is in each roster) are `on` or `off`;
+	// `page_size` is a number of entries or `off`. Default: all off.
 	Faults map[string]string `json:"faults,omitempty"`
 
 	// The tools that are registered. Default: none.
@@ -135,6 +140,18 @@ type Tool struct {
 	// Default: on if the tool has a key set.
 	AGS string `json:"ags,omitempty"`
 
+	// Whether the tool may read rosters, with Names and Role Provisioning
+	// Services 2.0: `on` or `off`. Default: on if the tool has a key set.
+	NRPS string `json:"nrps,omitempty"`
+
+	// Whether teachers may add content of the tool to a course, with Deep
+	// Linking 2.0: `on` or `off`. Default: on if the tool has a key set.
+	DeepLinking string `json:"deep_linking,omitempty"`
+
+	// The target_link_uri of deep linking, sent to the tool byte for byte, and
+	// of content that comes without a URL. Default: the first redirect URI.
+	DeepLinkingURL string `json:"deep_linking_url,omitempty"`
+
 	// The maximum of the line items of the tool's activities. Default: 100.
 	ScoreMaximum float64 `json:"score_maximum,omitempty"`
 
@@ -143,7 +160,8 @@ type Tool struct {
 	Links []*Link `json:"links,omitempty"`
 
 	// Custom parameters, sent with every launch as they are written here;
-	// variables such as $User.id are not filled in. Default: none.
+	// variables such as $User.id are filled in only in those of added content,
+	// which win over these. Default: none.
 	Custom map[string]string `json:"custom,omitempty"`
 }
 
@@ -176,6 +194,7 @@ type Link struct {
 const (
 	targetIframe = "iframe"
 	targetWindow = "window"
+	targetEmbed  = "embed" // of added content only
 )
 
 // CaddyModule returns the Caddy module information.

@@ -36,6 +36,8 @@ func TestCaddyfile(t *testing.T) {
 		fault ags slow 2s
 		fault whole_seconds
 		fault page_size 2
+		fault members loop
+		fault short_roles
 		tool site {
 			title "Static course site"
 			client_id demo-site
@@ -45,6 +47,8 @@ func TestCaddyfile(t *testing.T) {
 			redirect https://b.example/l
 			jwks http://site.localhost:8080/lti/jwks.json
 			ags on
+			nrps on
+			deep_linking on http://site.localhost:8080/dl?x=é
 			score_maximum 50
 			link "Chapter 1" http://site.localhost:8080/ch1.html iframe {
 				score_maximum 12.5
@@ -63,6 +67,8 @@ func TestCaddyfile(t *testing.T) {
 			deployment 1:b
 			login https://b.example/login
 			redirect https://b.example/launch
+			nrps off
+			deep_linking off
 		}
 	}`)
 	var h Handler
@@ -75,16 +81,16 @@ func TestCaddyfile(t *testing.T) {
 	}
 	const want = `{"title":"Localhost University","issuer":"https://lms.example","storage":"frame","leeway":5000000000,` +
 		`"allow_private":["10.1.0.0/16","172.17.0.2:8080","10.2.0.1"],` +
-		`"faults":{"ags":"slow 2s","page_size":"2","whole_seconds":"on"},"tools":[` +
+		`"faults":{"ags":"slow 2s","members":"loop","page_size":"2","short_roles":"on","whole_seconds":"on"},"tools":[` +
 		`{"name":"site","title":"Static course site","client_id":"demo-site","deployment":"1",` +
 		`"login_url":"http://site.localhost:8080/lti/login",` +
 		`"redirect_uris":["http://site.localhost:8080/lti/launch","https://a.example/l","https://b.example/l"],` +
-		`"jwks_url":"http://site.localhost:8080/lti/jwks.json","ags":"on","score_maximum":50,"links":[` +
+		`"jwks_url":"http://site.localhost:8080/lti/jwks.json","ags":"on","nrps":"on","deep_linking":"on","deep_linking_url":"http://site.localhost:8080/dl?x=é","score_maximum":50,"links":[` +
 		`{"title":"Chapter 1","target_link_uri":"http://site.localhost:8080/ch1.html","target":"iframe","score_maximum":12.5,"resource_id":"quiz-7","tag":"grade"},` +
 		`{"title":"Chapter 2","target_link_uri":"http://site.localhost:8080/ch2.html","target":"window","ungraded":true},` +
 		`{"title":"Chapter 3","target_link_uri":"http://site.localhost:8080/ch3.html?x=é","target":"iframe"}],` +
 		`"custom":{"Empty":"","level":"3"}},` +
-		`{"name":"b","client_id":"b","deployment":"1:b","login_url":"https://b.example/login","redirect_uris":["https://b.example/launch"]}]}`
+		`{"name":"b","client_id":"b","deployment":"1:b","login_url":"https://b.example/login","redirect_uris":["https://b.example/launch"],"nrps":"off","deep_linking":"off"}]}`
 	if string(got) != want {
 		t.Errorf("expected %s\n     got %s", want, got)
 	}
@@ -123,6 +129,16 @@ func TestCaddyfileErrors(t *testing.T) {
 		{"fault twice", "devlms {\n\tfault ags down\n\tfault ags hang\n}", "ags is given twice"},
 		{"ags of another kind", tool("ags yes"), `ags: bad value "yes": expected on or off`},
 		{"ags without keys", tool("ags on"), "tool site: ags is on, but without"},
+		{"nrps of another kind", tool("nrps yes"), `nrps: bad value "yes": expected on or off`},
+		{"nrps without keys", tool("nrps on"), "tool site: nrps is on, but without"},
+		{"nrps twice", tool("nrps off\n\t\tnrps off"), "nrps is given twice"},
+		{"deep_linking without value", tool("deep_linking"), "wrong argument count"},
+		{"deep_linking with three", tool("deep_linking on https://a.example/ x"), "wrong argument count"},
+		{"deep_linking of another kind", tool("deep_linking yes"), `deep_linking: bad value "yes": expected on or off`},
+		{"deep_linking elsewhere", tool("deep_linking on ftp://a.example/"), "deep_linking: bad URL"},
+		{"deep_linking twice", tool("deep_linking off\n\t\tdeep_linking off"), "deep_linking is given twice"},
+		{"deep_linking without keys", tool("deep_linking on"), "tool site: deep_linking is on, but without"},
+		{"fault of rosters elsewhere", "devlms {\n\tfault ags loop\n}", "loop for members"},
 		{"score_maximum 0", tool("score_maximum 0"), `score_maximum: bad number "0"`},
 		{"score_maximum nonsense", tool("score_maximum NaN"), `score_maximum: bad number "NaN"`},
 		{"score_maximum twice", tool("score_maximum 1\n\t\tscore_maximum 2"), "score_maximum is given twice"},
@@ -214,6 +230,11 @@ func TestChecksOfJSON(t *testing.T) {
 		{"fault", func(h *Handler) { h.Faults = map[string]string{"x": "on"} }, `faults: unknown fault "x"`},
 		{"ags", func(h *Handler) { h.Tools[0].AGS = "x" }, "ags: bad value"},
 		{"ags without keys", func(h *Handler) { h.Tools[1].AGS = "on" }, "ags is on, but without"},
+		{"nrps", func(h *Handler) { h.Tools[0].NRPS = "x" }, "nrps: bad value"},
+		{"nrps without keys", func(h *Handler) { h.Tools[1].NRPS = "on" }, "nrps is on, but without"},
+		{"deep_linking", func(h *Handler) { h.Tools[0].DeepLinking = "x" }, "deep_linking: bad value"},
+		{"deep_linking without keys", func(h *Handler) { h.Tools[1].DeepLinking = "on" }, "deep_linking is on, but without"},
+		{"deep_linking_url", func(h *Handler) { h.Tools[0].DeepLinkingURL = "x" }, "deep_linking_url: bad URL"},
 		{"maximum of a tool", func(h *Handler) { h.Tools[0].ScoreMaximum = -1 }, "score_maximum: bad number"},
 		{"maximum of a link", func(h *Handler) { h.Tools[0].Links[0].ScoreMaximum = 1e12 }, "score_maximum: bad number"},
 		{"ungraded with a tag", func(h *Handler) { h.Tools[0].Links[0].Ungraded, h.Tools[0].Links[0].Tag = true, "x" }, "ungraded: "},

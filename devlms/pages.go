@@ -27,12 +27,15 @@ var (
 	messagesScript []byte
 	//go:embed assets/gradebook.js
 	gradebookScript []byte
+	//go:embed assets/deeplink.js
+	deepLinkScript []byte
 
 	styleVersion     = version(styleSheet)
 	messagesVersion  = version(messagesScript)
 	gradebookVersion = version(gradebookScript)
+	deepLinkVersion  = version(deepLinkScript)
 
-	pages = parsePages("home", "course", "activity", "roster", "gradebook", "returned", "refused", "post", "storage")
+	pages = parsePages("home", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage")
 )
 
 // version makes what stands in the URL of a file, which may therefore be cached
@@ -207,14 +210,33 @@ func (p *platform) choosePerson(v *visit) error {
 }
 
 func (p *platform) course(v *visit, c *course) error {
-	return p.render(v, "course", pagePolicy, http.StatusOK, page{Title: c.Title, Body: struct {
-		Course     *course
-		Activities []*activity
-	}{c, p.activities}})
+	body := struct {
+		Course  *course
+		Entries []courseEntry
+		Teacher bool
+		Tools   []*Tool   // that content can be added from
+		Others  []*course // that it can be copied to
+	}{Course: c, Entries: p.entries(v, c), Teacher: !v.person.Learner()}
+	var images []string
+	for _, e := range body.Entries {
+		images = append(images, e.Icon, e.Image)
+	}
+	for _, t := range p.tools {
+		if t.deepLinkOn() {
+			body.Tools = append(body.Tools, t)
+		}
+	}
+	for _, other := range courses {
+		if other != c {
+			body.Others = append(body.Others, other)
+		}
+	}
+	policy := strings.Replace(pagePolicy, "img-src 'self'", strings.TrimSpace("img-src 'self' "+origins(images)), 1)
+	return p.render(v, "course", policy, http.StatusOK, page{Title: c.Title, Body: body})
 }
 
 func (p *platform) activityPage(v *visit, c *course) error {
-	a := p.activity(v.args[1])
+	a := p.activity(p.state.book(v.issuer), c, v.args[1])
 	if a == nil {
 		return p.notFound(v)
 	}
@@ -230,17 +252,18 @@ func (p *platform) activityPage(v *visit, c *course) error {
 	return p.render(v, "activity", policy, http.StatusOK, page{Title: a.Title, Body: struct {
 		Course   *course
 		Activity *activity
+		Window   string
 		Initiate string
 		Allow    string
 		Listener *listener
-	}{c, a, "/initiate/" + c.ID + "/" + a.ID, permissions(a), l}})
+	}{c, a, a.windowName(), "/initiate/" + c.ID + "/" + a.ID, permissions(a.Tool, a.TargetLinkURI), l}})
 }
 
 // permissions delegates to the tool what tools commonly need. Its origins are
 // named, for the frame begins with a page of the LMS, and without a name only
 // that page's origin would be meant.
-func permissions(a *activity) string {
-	allowed := origins(append([]string{a.Tool.LoginURL, a.TargetLinkURI}, a.Tool.RedirectURIs...))
+func permissions(t *Tool, target string) string {
+	allowed := origins(append([]string{t.LoginURL, target}, t.RedirectURIs...))
 	var b strings.Builder
 	for i, feature := range []string{"autoplay", "camera", "clipboard-write", "encrypted-media", "fullscreen", "microphone"} {
 		if i > 0 {
@@ -251,7 +274,7 @@ func permissions(a *activity) string {
 	return b.String()
 }
 
-func (p *platform) roster(v *visit, c *course) error {
+func (p *platform) rosterPage(v *visit, c *course) error {
 	return p.render(v, "roster", pagePolicy, http.StatusOK, page{Title: "People", Body: struct {
 		Course *course
 		// Teachers see addresses, and what tools are told.

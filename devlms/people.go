@@ -1,6 +1,11 @@
 package devlms
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // Roles, by their full URIs (LTI Core 1.3, appendix A.2).
 const (
@@ -10,8 +15,8 @@ const (
 	roleSystemAdmin      = "http://purl.imsglobal.org/vocab/lis/v2/system/person#Administrator"
 )
 
-// person is somebody that a visitor can choose to be. All are members of every
-// course.
+// person is somebody that a visitor can choose to be, or is only listed. Those
+// to choose from are members of every course.
 type person struct {
 	// ID is the subject of the person's tokens and, as in Moodle, the
 	// login_hint.
@@ -28,6 +33,8 @@ type person struct {
 	About string
 	// Private people share neither name nor email address with tools.
 	Private bool
+	// Inactive people have left the course: they are only listed.
+	Inactive bool
 }
 
 // Name is how the LMS itself names the person.
@@ -70,6 +77,13 @@ var people = []*person{
 	},
 }
 
+// gone is in the rosters only, where the quirk inactive is on. The name is one
+// that an escaped form spoils.
+var gone = &person{
+	ID: "u-2900", GivenName: "Ines", FamilyName: "Brandt & <Sohn>", Email: "ines.brandt@university.example",
+	Locale: "de", SourcedID: "SIS-7001", Roles: []string{roleLearner}, Inactive: true,
+}
+
 func findPerson(id string) *person {
 	for _, p := range people {
 		if p.ID == id {
@@ -79,13 +93,16 @@ func findPerson(id string) *person {
 	return nil
 }
 
-// course is one of the two courses that every demo LMS has.
+// course is one of the courses that every demo LMS has.
 type course struct {
 	ID        string
 	Label     string
 	Title     string
 	About     string
 	SourcedID string
+	// Generated is how many learners there are beyond the people: they are made
+	// up when somebody asks for the roster.
+	Generated int
 }
 
 // One title has an ampersand, the other accents: tools should show both right.
@@ -98,6 +115,11 @@ var courses = []*course{
 		ID: "c-32", Label: "FR-210", Title: "Français : lire et écrire", SourcedID: "SIS-FR-210-B",
 		About: "Reading and writing French for people who can already order coffee.",
 	},
+	{
+		ID: "c-100k", Label: "MASS-100K", Title: "Open lecture for 100,000", SourcedID: "SIS-MASS-100K",
+		About:     "So many people that no tool can hold them all at once.",
+		Generated: 100_000 - len(people),
+	},
 }
 
 func findCourse(id string) *course {
@@ -107,4 +129,35 @@ func findCourse(id string) *course {
 		}
 	}
 	return nil
+}
+
+// Learners are made up of these; the two numbers have no common divisor.
+var (
+	givenNames  = []string{"Aino", "Bea", "Chidi", "Dana", "Émile", "Fatou", "Grace", "Hiroshi", "Ivo", "Jun", "Kofi", "Lena", "Mei"}
+	familyNames = []string{
+		"Adeyemi", "Björk", "Castro", "D'Angelo", "Eriksen", "Fischer & Sohn", "García", "Haddad", "Ito", "Jansen", "Kowalczyk",
+		"Łaska", "Mbeki", "Novák", "O'Brien", "Popescu", "Qureshi", "Rossi", "Şahin", "Tanaka", "Usman", "Varga", "Wang", "山田",
+	}
+)
+
+const generatedPrefix = "u-9"
+
+// learner makes up the learner of a number below Generated: the same one every
+// time. One in ten is private, one in a thousand has left.
+func (c *course) learner(n int) *person {
+	number := fmt.Sprintf("%06d", n)
+	return &person{
+		ID:        generatedPrefix + number,
+		GivenName: givenNames[n%len(givenNames)], FamilyName: familyNames[n%len(familyNames)],
+		Email:  "learner." + number + "@university.example",
+		Locale: "en", SourcedID: "SIS-9" + number, Roles: []string{roleLearner},
+		Private: n%10 == 3, Inactive: n%1000 == 7,
+	}
+}
+
+// generated tells whether a learner was made up for the course.
+func (c *course) generated(id string) bool {
+	number, ok := strings.CutPrefix(id, generatedPrefix)
+	n, err := strconv.Atoi(number)
+	return ok && err == nil && n >= 0 && n < c.Generated && c.learner(n).ID == id
 }

@@ -40,16 +40,28 @@ type platform struct {
 	stops    stops
 }
 
-// activity is a link of a tool, as it stands in each of the courses.
+// activity is a link of a tool, as it stands in each of the courses, or in the
+// one that a teacher has added it to.
 type activity struct {
 	*Link
 
 	ID   string
 	Tool *Tool
+	// Added is where it comes from, if it is not configured.
+	Added *content
 }
 
 // InWindow tells whether the tool opens in a window of its own.
 func (a *activity) InWindow() bool { return a.Target == targetWindow }
+
+// windowName is that of the window in which the tool opens. Names with an
+// underscore mean something else (HTML, navigable target names).
+func (a *activity) windowName() string {
+	if a.Added == nil || a.Added.item.window == "" || strings.HasPrefix(a.Added.item.window, "_") {
+		return "_blank"
+	}
+	return a.Added.item.window
+}
 
 // resourceLinkID names the activity of one course; it is unique in the LMS.
 func (a *activity) resourceLinkID(c *course) string { return "rl-" + c.ID + "-" + a.ID }
@@ -135,15 +147,6 @@ func (p *platform) toolByName(name string) *Tool {
 	return nil
 }
 
-func (p *platform) activity(id string) *activity {
-	for _, a := range p.activities {
-		if a.ID == id {
-			return a
-		}
-	}
-	return nil
-}
-
 // serve answers a request. https tells what the browser speaks. An error is one
 // of the platform itself, with nothing written.
 func (p *platform) serve(w http.ResponseWriter, r *http.Request, https bool) error {
@@ -200,35 +203,44 @@ func (p *platform) makeRoutes() []route {
 		{"/", get, p.home},
 		{"/person", post, p.choosePerson},
 		{"/course/*", get, p.inCourse(p.course)},
-		{"/course/*/roster", get, p.inCourse(p.roster)},
+		{"/course/*/roster", get, p.inCourse(p.rosterPage)},
 		{"/course/*/gradebook", get, p.inCourse(p.gradebook)},
 		{"/course/*/activity/*", get, p.inCourse(p.activityPage)},
+		{"/course/*/add/*", get, p.inCourse(p.teaching(p.addPage))},
+		{"/course/*/remove", post, p.inCourse(p.teaching(p.removeContent))},
+		{"/course/*/copy", post, p.inCourse(p.teaching(p.copyCourse))},
 		{"/initiate/*/*", get, p.inCourse(p.initiate)},
 		{"/return/*", get, p.inCourse(p.returned)},
+		{"/deeplink/start/*/*", get, p.inCourse(p.teaching(p.startDeepLink))},
+		{"/deeplink/return/*", post, p.deepLinkReturn},
 		{"/auth", both, p.auth},
 		{"/jwks", get, p.jwks},
 		{"/storage", get, p.storagePage},
 		{tokenPath, post, p.service(targetToken, p.token)},
-		{"/ags/*/lineitems", both, p.ags(targetAGS, map[string]agsMethod{
+		{"/ags/*/lineitems", both, p.calls(targetAGS, map[string]serviceMethod{
 			http.MethodGet:  {scopes: readItems, accept: typeLineItems, serve: p.listLineItems},
 			http.MethodPost: {scopes: changeItems, accept: typeLineItem, body: typeLineItem, serve: p.createLineItem},
 		})},
-		{"/ags/*/lineitems/*/lineitem", []string{http.MethodGet, http.MethodPut, http.MethodDelete}, p.ags(targetAGS, map[string]agsMethod{
+		{"/ags/*/lineitems/*/lineitem", []string{http.MethodGet, http.MethodPut, http.MethodDelete}, p.calls(targetAGS, map[string]serviceMethod{
 			http.MethodGet:    {scopes: readItems, accept: typeLineItem, serve: p.withItem(p.readLineItem)},
 			http.MethodPut:    {scopes: changeItems, accept: typeLineItem, body: typeLineItem, serve: p.withItem(p.updateLineItem)},
 			http.MethodDelete: {scopes: changeItems, serve: p.withItem(p.deleteLineItem)},
 		})},
-		{"/ags/*/lineitems/*/lineitem/results", get, p.ags(targetAGS, map[string]agsMethod{
+		{"/ags/*/lineitems/*/lineitem/results", get, p.calls(targetAGS, map[string]serviceMethod{
 			http.MethodGet: {scopes: []string{scopeResult}, accept: typeResults, serve: p.withItem(p.listResults)},
 		})},
-		{"/ags/*/lineitems/*/lineitem/scores", post, p.ags(targetScores, map[string]agsMethod{
+		{"/ags/*/lineitems/*/lineitem/scores", post, p.calls(targetScores, map[string]serviceMethod{
 			http.MethodPost: {scopes: []string{scopeScore}, body: typeScore, serve: p.withItem(p.postScore)},
+		})},
+		{"/nrps/*/members", get, p.calls(targetMembers, map[string]serviceMethod{
+			http.MethodGet: {scopes: []string{scopeMembers}, accept: typeMembers, serve: p.listMembers},
 		})},
 		{"/faults", both, p.control(p.faultsPage)},
 		{"/grades.json", get, p.control(p.grades)},
 		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
 		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
 		{"/assets/messages.js", get, asset("text/javascript; charset=utf-8", messagesScript)},
+		{"/assets/deeplink.js", get, asset("text/javascript; charset=utf-8", deepLinkScript)},
 		{"/assets/gradebook.js", get, asset("text/javascript; charset=utf-8", gradebookScript)},
 	}
 }
@@ -269,6 +281,19 @@ func (p *platform) inCourse(serve func(*visit, *course) error) func(*visit) erro
 	}
 }
 
+// teaching serves what learners may not do, and no page of another site.
+func (p *platform) teaching(serve func(*visit, *course) error) func(*visit, *course) error {
+	return func(v *visit, c *course) error {
+		switch {
+		case v.person.Learner():
+			return p.refuse(v, http.StatusForbidden, "For teachers", "Only teachers and administrators change what is in a course.")
+		case p.csrf.Check(v.r) != nil:
+			return p.refuse(v, http.StatusForbidden, "Not from there", "A course is changed from the pages of this LMS only.")
+		}
+		return serve(v, c)
+	}
+}
+
 // jwks publishes the platform's key.
 func (p *platform) jwks(v *visit) error {
 	set, err := p.state.publicKeys()
@@ -290,31 +315,30 @@ func (p *platform) jwks(v *visit) error {
 // to the authorization endpoint, count as begun by the LMS, and browsers send
 // the LMS's Lax cookie along.
 func (p *platform) initiate(v *visit, c *course) error {
-	a := p.activity(v.args[1])
+	a := p.activity(p.state.book(v.issuer), c, v.args[1])
 	if a == nil {
 		return p.notFound(v)
 	}
-	hint, err := p.state.begin(launch{
-		issuer:   v.issuer,
-		clientID: a.Tool.ClientID,
-		person:   v.person.ID,
-		course:   c.ID,
-		activity: a.ID,
-		expires:  p.now().Add(hintLifetime),
-	})
+	return p.postLogin(v, a.Tool, a.TargetLinkURI, launch{course: c.ID, activity: a.ID})
+}
+
+// postLogin is the page that posts the login initiation of a launch.
+func (p *platform) postLogin(v *visit, t *Tool, target string, l launch) error {
+	l.issuer, l.clientID, l.person, l.expires = v.issuer, t.ClientID, v.person.ID, p.now().Add(hintLifetime)
+	hint, err := p.state.begin(l)
 	if err != nil {
 		return err
 	}
 	post := autoPost{
-		Tool:   a.Tool.Title,
-		Action: a.Tool.LoginURL,
+		Tool:   t.Title,
+		Action: t.LoginURL,
 		Fields: []field{
 			{"iss", v.issuer},
-			{"target_link_uri", a.TargetLinkURI},
+			{"target_link_uri", target},
 			{"login_hint", v.person.ID},
 			{"lti_message_hint", hint},
-			{"client_id", a.Tool.ClientID},
-			{"lti_deployment_id", a.Tool.Deployment},
+			{"client_id", t.ClientID},
+			{"lti_deployment_id", t.Deployment},
 		},
 	}
 	if target := p.storageTarget(); target != "" {

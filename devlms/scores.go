@@ -163,6 +163,8 @@ func (p *platform) applyScore(c *call, item *lineItem, s score, whole, erase boo
 		wrongUser = http.StatusBadRequest // as Moodle
 	}
 	switch who := findPerson(s.user); {
+	case who == nil && c.course.generated(s.user):
+		return refuse(wrongUser, "userId is a member who is only listed; scores are for the people that one can choose to be")
 	case who == nil:
 		return refuse(wrongUser, "userId is nobody of this course")
 	case !who.Learner():

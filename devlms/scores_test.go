@@ -301,7 +301,7 @@ func TestGradebook(t *testing.T) {
 		t.Errorf("script: %d %v", w.Code, w.Header())
 	}
 	l.who = "u-1001"
-	l.tools[0].AGS = agsOff
+	l.tools[0].AGS = optionOff
 	if w := l.get("/course/c-31/gradebook"); !strings.Contains(w.Body.String(), "No tool has a line item") {
 		t.Errorf("without tools: %s", w.Body)
 	}

@@ -18,7 +18,10 @@ const (
 	// maxHints and maxNonces bound what visitors can make the platform
 	// remember; the second is per tool.
 	maxHints  = 10_000
-	maxNonces = 10_000 // and as many ids of assertions
+	maxNonces = 10_000 // and as many ids of assertions, and nonces of answers
+
+	// maxAsked bounds the deep linking requests that wait for an answer.
+	maxAsked = 10_000
 
 	// hintLifetime is how long a launch that was begun may take to reach the
 	// authorization endpoint.
@@ -27,13 +30,15 @@ const (
 
 // state is what survives a reload of the configuration.
 type state struct {
-	mu     sync.Mutex
-	key    *jose.Key
-	hints  *table[string, launch]
-	nonces seen
-	jtis   seen // of client assertions
-	books  *table[string, *book]
-	keys   map[string]*jwkset.Set // of tools, by URL
+	mu      sync.Mutex
+	key     *jose.Key
+	hints   *table[string, launch]
+	nonces  seen
+	jtis    seen // of client assertions
+	asked   *table[string, *deepLink]
+	answers seen // nonces of deep linking responses
+	books   *table[string, *book]
+	keys    map[string]*jwkset.Set // of tools, by URL
 }
 
 // seen holds hashes of what each client has sent, by client id: a client may
@@ -51,23 +56,26 @@ func (s seen) first(clientID, value string) bool {
 }
 
 // launch is what an lti_message_hint stands for: one click of one person on one
-// activity.
+// activity, or to add content.
 type launch struct {
 	issuer   string
 	clientID string
 	person   string
 	course   string
 	activity string
+	asked    *deepLink // nil for an activity
 	expires  time.Time
 }
 
 func newState() *state {
 	return &state{
-		hints:  newTable[string, launch](maxHints),
-		nonces: make(seen),
-		jtis:   make(seen),
-		books:  newTable[string, *book](maxBooks),
-		keys:   make(map[string]*jwkset.Set),
+		hints:   newTable[string, launch](maxHints),
+		nonces:  make(seen),
+		jtis:    make(seen),
+		asked:   newTable[string, *deepLink](maxAsked),
+		answers: make(seen),
+		books:   newTable[string, *book](maxBooks),
+		keys:    make(map[string]*jwkset.Set),
 	}
 }
 
@@ -138,7 +146,7 @@ func (s *state) publicKeys() ([]byte, error) {
 // shall find out here.
 func (s *state) begin(l launch) (string, error) {
 	hint, err := json.Marshal(struct {
-		Activity string `json:"activity"`
+		Activity string `json:"activity,omitempty"`
 		Launch   string `json:"launchid"`
 	}{l.activity, rand.Text()})
 	if err != nil {
@@ -170,4 +178,33 @@ func (s *state) firstAssertion(clientID, jti string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.jtis.first(clientID, jti)
+}
+
+// expect remembers a deep linking request that was sent to a tool.
+func (s *state) expect(d *deepLink) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked.add(d.id, d)
+}
+
+// request returns a deep linking request, and whether it was answered.
+func (s *state) request(id string) (d *deepLink, answered bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, _ = s.asked.get(id)
+	return d, d != nil && d.answered
+}
+
+// accept makes an answer the one of its request, and says why it cannot be.
+func (s *state) accept(d *deepLink, clientID, nonce string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case d.answered:
+		return answeredBefore
+	case !s.answers.first(clientID, nonce):
+		return "nonce was used before"
+	}
+	d.answered = true
+	return ""
 }

@@ -43,11 +43,7 @@ func (p *platform) listener() listener {
 	}
 	var urls []string
 	for _, t := range p.tools {
-		urls = append(urls, t.LoginURL)
-		urls = append(urls, t.RedirectURIs...)
-		for _, link := range t.Links {
-			urls = append(urls, link.TargetLinkURI)
-		}
+		urls = append(urls, t.origins()...)
 	}
 	l.Origins = origins(urls)
 	if p.storage == storageFrame {
@@ -67,13 +63,14 @@ func (p *platform) storagePage(v *visit) error {
 	return p.render(v, "storage", listenPolicy, http.StatusOK, page{Title: "Storage for tools", Bare: true, Body: l})
 }
 
-// origins lists the origins of URLs, each once, as HTML attributes want them.
+// origins lists the origins of URLs, each once, as HTML attributes want them. What
+// is no URL has none.
 func origins(urls []string) string {
 	var list []string
 	seen := make(map[string]bool)
 	for _, raw := range urls {
 		u, err := url.Parse(raw)
-		if err != nil {
+		if err != nil || u.Host == "" {
 			continue
 		}
 		origin := u.Scheme + "://" + u.Host

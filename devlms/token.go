@@ -40,14 +40,21 @@ const (
 	scopeScore        = "https://purl.imsglobal.org/spec/lti-ags/scope/score"
 )
 
+// scopeMembers is the scope of NRPS 2.0 §2.
+const scopeMembers = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
+
 var agsScopes = []string{scopeLineItem, scopeLineItemRead, scopeResult, scopeScore}
 
 // scopes are those that a tool may ask for.
 func (t *Tool) scopes() []string {
+	var scopes []string
 	if t.agsOn() {
-		return agsScopes
+		scopes = append(scopes, agsScopes...)
 	}
-	return nil
+	if t.nrpsOn() {
+		scopes = append(scopes, scopeMembers)
+	}
+	return scopes
 }
 
 // token is the token endpoint (Security Framework §4.1, RFC 6749 §4.4, RFC 7523).

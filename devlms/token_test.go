@@ -289,7 +289,7 @@ func TestNewKey(t *testing.T) {
 func TestAGSOff(t *testing.T) {
 	l := newTooled(t)
 	token := l.accessToken()
-	l.tools[0].AGS = agsOff
+	l.tools[0].AGS = optionOff
 	w := l.do(http.MethodPost, "/token", l.form(l.assertion(), agsScopes...))
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "invalid_scope") {
 		t.Errorf("token: %d %s", w.Code, w.Body)

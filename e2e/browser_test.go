@@ -73,7 +73,7 @@ func text(ctx context.Context, tb testing.TB, selector string) string {
 }
 
 // frame returns the context of the frame of another site once it has arrived at
-// an address.
+// an address, or, with * at its end, one that begins so.
 func frame(ctx context.Context, tb testing.TB, url string) context.Context {
 	tb.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -83,9 +83,13 @@ func frame(ctx context.Context, tb testing.TB, url string) context.Context {
 			tb.Fatal(err)
 		}
 		for _, info := range infos {
-			if info.Type == "iframe" && info.URL == url {
+			if info.Type == "iframe" && (info.URL == url || strings.HasSuffix(url, "*") && strings.HasPrefix(info.URL, strings.TrimSuffix(url, "*"))) {
 				inner, cancel := chromedp.NewContext(ctx, chromedp.WithTargetID(info.TargetID))
 				tb.Cleanup(cancel)
+				// Attached here, and not within the time of a first step.
+				if err := chromedp.Do(inner); err != nil {
+					tb.Fatalf("attaching to the frame at %s: %v", url, err)
+				}
 				return inner
 			}
 		}

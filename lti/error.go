@@ -67,6 +67,10 @@ const (
 	CodeResourceLinkMissing  Code = "resource_link_missing"
 	CodeRolesMissing         Code = "roles_missing"
 	CodeDeepLinkingInvalid   Code = "deep_linking_settings_invalid"
+	CodeDeepLinkMissing      Code = "deep_link_missing"
+	CodeDeepLinkExpired      Code = "deep_link_expired"
+	CodeDeepLinkUsed         Code = "deep_link_used"
+	CodeDeepLinkRefused      Code = "deep_link_refused"
 	CodeSubjectMissing       Code = "sub_missing"
 	CodeSubjectInvalid       Code = "sub_invalid"
 	CodeUserClaimMissing     Code = "user_claim_missing"
@@ -133,6 +137,10 @@ var rules = map[Code]Rule{
 	CodeResourceLinkMissing:  {"LTI 1.3 §5.3.5", MenderPlatform, 400},
 	CodeRolesMissing:         {"LTI 1.3 §5.3.7", MenderPlatform, 400},
 	CodeDeepLinkingInvalid:   {"Deep Linking 2.0 §4.4", MenderPlatform, 400},
+	CodeDeepLinkMissing:      {"Deep Linking 2.0 §4.4", MenderPerson, 409},
+	CodeDeepLinkExpired:      {"Deep Linking 2.0 §4.5", MenderPerson, 410},
+	CodeDeepLinkUsed:         {"Deep Linking 2.0 §4.5", MenderPerson, 409},
+	CodeDeepLinkRefused:      {"Deep Linking 2.0 §4.5", MenderTool, 422},
 	CodeSubjectMissing:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeSubjectInvalid:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeUserClaimMissing:     {"LTI 1.3 §5.4", MenderPlatform, 403},

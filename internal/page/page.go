@@ -17,7 +17,7 @@ import (
 	"net/http"
 )
 
-//go:embed page.html style.css storage.js frame.js texts/*.json
+//go:embed page.html picker.html style.css storage.js frame.js picker.js post.js texts/*.json
 var files embed.FS
 
 // Text is the words of one page.
@@ -85,8 +85,12 @@ type Page struct {
 	Scores    []Score
 	Next      string // where older scores are
 	Exchange  *Exchange
-	Window    *Form  // opens a window of its own
-	Back      string // where the platform wants the person back
+	Window    *Form // opens a window of its own
+	Post      *Form // is posted at once, to the platform
+	Picker    *Picker
+	Frames    string   // the frame-ancestors directive, if only some may show the page in a frame
+	Notes     []string // what is wrong, for people who write the app
+	Back      string   // where the platform wants the person back
 	// TellOrigin has forms say to this site that they are of its own page, to
 	// browsers too that know no Sec-Fetch-Site. Not where the URL holds a secret.
 	TellOrigin bool
@@ -99,9 +103,12 @@ type Renderer struct {
 	style template.CSS
 	// storage is the script for an Exchange.
 	storage template.JS
-	// csp is the policy of all pages; pages that post somewhere, or run the
+	// picker and post are the scripts of pages with these.
+	picker, post template.JS
+	// csp is the policy of all pages; pages that post somewhere, or run a
 	// script, have more in it.
-	csp, storageCSP string
+	csp                            string
+	storageCSP, pickerCSP, postCSP string
 }
 
 // FrameScript returns the script with which a page of the app has its frame
@@ -121,14 +128,24 @@ func New() (*Renderer, error) {
 		return nil, err
 	}
 	r := &Renderer{style: template.CSS(style)} //nolint:gosec // our own file
-	script, err := files.ReadFile("storage.js")
-	if err != nil {
-		return nil, err
+	for _, script := range []struct {
+		name   string
+		to     *template.JS
+		policy *string
+	}{
+		{"storage.js", &r.storage, &r.storageCSP}, {"picker.js", &r.picker, &r.pickerCSP}, {"post.js", &r.post, &r.postCSP},
+	} {
+		text, err := files.ReadFile(script.name)
+		if err != nil {
+			return nil, err
+		}
+		*script.to = template.JS(text) //nolint:gosec // our own file
+		*script.policy = "script-src " + sourceHash(text)
 	}
-	r.storage = template.JS(script) //nolint:gosec // our own file
 	r.csp = "default-src 'none'; style-src " + sourceHash(style) + "; base-uri 'none'"
-	r.storageCSP = "script-src " + sourceHash(script)
-	if r.tmpl, err = template.ParseFS(files, "page.html"); err != nil {
+	// Pictures of things to choose are the site's own, or not there.
+	r.pickerCSP += "; connect-src 'self'; img-src 'self'"
+	if r.tmpl, err = template.ParseFS(files, "page.html", "picker.html"); err != nil {
 		return nil, err
 	}
 	data, err := files.ReadFile("texts/en.json")
@@ -166,8 +183,9 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 		Page
 		Style   template.CSS
 		Storage template.JS
+		Script  template.JS
 		Words   map[string]string
-	}{text, p, r.style, r.storage, r.texts.Words})
+	}{text, p, r.style, r.storage, r.script(&p), r.texts.Words})
 	if err != nil {
 		return fmt.Errorf("rendering page %s: %w", p.ID, err)
 	}
@@ -175,13 +193,21 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	policy := r.csp
 	switch {
-	case len(p.Scores) > 0:
+	case len(p.Scores) > 0, p.Picker != nil:
 		policy += "; form-action 'self'"
-	case p.Window == nil && p.Exchange == nil:
+	case p.Window == nil && p.Exchange == nil && p.Post == nil:
 		policy += "; form-action 'none'"
 	} // else the form ends at the platform, or wherever that signs people in
-	if p.Exchange != nil {
+	switch {
+	case p.Exchange != nil:
 		policy += "; " + r.storageCSP
+	case p.Picker != nil:
+		policy += "; " + r.pickerCSP
+	case p.Post != nil:
+		policy += "; " + r.postCSP
+	}
+	if p.Frames != "" {
+		policy += "; " + p.Frames
 	}
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -193,6 +219,17 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 	w.WriteHeader(status)
 	_, err = w.Write(buf.Bytes())
 	return err
+}
+
+// script returns the script that a page ends with, besides that of an Exchange.
+func (r *Renderer) script(p *Page) template.JS {
+	switch {
+	case p.Picker != nil:
+		return r.picker
+	case p.Post != nil:
+		return r.post
+	}
+	return ""
 }
 
 // sourceHash is how a content security policy names an inline style or script.

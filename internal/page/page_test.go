@@ -49,11 +49,11 @@ var fallsBack = []lti.Code{
 	lti.CodeAudienceMismatch, lti.CodeAuthorizedParty, lti.CodeTimestampMissing, lti.CodeTokenFromFuture, lti.CodeTokenTooOld,
 	lti.CodeNonceMissing, lti.CodeNonceMismatch, lti.CodeVersionWrong, lti.CodeMessageTypeMissing, lti.CodeMessageTypeUnwanted,
 	lti.CodeDeploymentMissing, lti.CodeDeploymentMismatch, lti.CodeTargetForeign, lti.CodeResourceLinkMissing,
-	lti.CodeRolesMissing, lti.CodeSubjectInvalid,
+	lti.CodeRolesMissing, lti.CodeSubjectInvalid, lti.CodeDeepLinkingInvalid,
 }
 
 // Pages that are not named after a code.
-var otherPages = []string{"index", "signed_out", "failed", "platform_login_required", "platform_login_required_frame", "platform_launch_expired", "new_window", "cookies_off", "grades", "grades_empty", "grades_none", "score_not_resent"}
+var otherPages = []string{"index", "signed_out", "failed", "platform_login_required", "platform_login_required_frame", "platform_launch_expired", "new_window", "cookies_off", "grades", "grades_empty", "grades_none", "score_not_resent", "picker", "picked"}
 
 func TestEveryCodeHasAPageOrFallsBack(t *testing.T) {
 	r := newRenderer(t)
@@ -115,7 +115,7 @@ func TestTexts(t *testing.T) {
 				check(fmt.Sprintf("%s.steps[%d]", id, i), s)
 			}
 			// Whoever is stopped has to be told how to go on.
-			if len(p.Steps) == 0 && !slices.Contains([]string{"index", "signed_out", "grades", "grades_empty"}, id) {
+			if len(p.Steps) == 0 && !slices.Contains([]string{"index", "signed_out", "grades", "grades_empty", "picker"}, id) {
 				t.Errorf("%s: %s does not say how to go on", name, id)
 			}
 		}
