@@ -464,6 +464,28 @@ func (l *lms) call(method, url string, _ http.Header, body []byte) (http.Header,
 	return nil, data, err
 }
 
+func TestOnlyLineItem(t *testing.T) {
+	l := &lms{items: []LineItem{
+		{ID: "one", ResourceLinkID: "1", ResourceID: "quiz", Tag: "grade"},
+		{ID: "free", ResourceID: "quiz"},
+		{ID: "two", ResourceLinkID: "2"},
+		{ID: "three", ResourceLinkID: "2"},
+		{ID: "", ResourceLinkID: "3"},
+	}}
+	for link, want := range map[string]string{"1": "one", "2": "", "3": "", "4": ""} {
+		li, err := everything(l.call).OnlyLineItem(t.Context(), link)
+		if err != nil || (li == nil) != (want == "") || li != nil && li.ID != want {
+			t.Errorf("link %s: %+v, %v", link, li, err)
+		}
+	}
+	c := everything(func(string, string, http.Header, []byte) (http.Header, []byte, error) {
+		return nil, nil, errors.New("down")
+	})
+	if li, err := c.OnlyLineItem(t.Context(), "1"); li != nil || err == nil {
+		t.Errorf("a list that fails: %+v, %v", li, err)
+	}
+}
+
 func TestFindOrMake(t *testing.T) {
 	items := []LineItem{
 		{ID: "other", ResourceLinkID: "1", ResourceID: "quiz", Tag: "grade"},

@@ -292,6 +292,25 @@ func (c *Client) SendScore(ctx context.Context, lineItem string, s Score) error 
 	return nil
 }
 
+// OnlyLineItem returns the line item of a resource link if it has exactly one,
+// whoever made it, and nil otherwise: what the claim of a launch would name
+// (AGS 2.0 §3.1).
+func (c *Client) OnlyLineItem(ctx context.Context, resourceLinkID string) (*LineItem, error) {
+	var only *LineItem
+	for li, err := range c.LineItems(ctx, Filter{ResourceLinkID: resourceLinkID}) {
+		switch {
+		case err != nil:
+			return nil, err
+		case li.ID == "":
+		case only != nil:
+			return nil, nil //nolint:nilnil // none is an answer
+		default:
+			only = &li
+		}
+	}
+	return only, nil
+}
+
 // Wanted is a line item to be found, or else made.
 type Wanted struct {
 	ResourceLinkID string

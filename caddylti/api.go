@@ -19,8 +19,8 @@ import (
 	"github.com/caddy-lti/lti/internal/session"
 )
 
-// API is the interface for the app's server: scores, line items and results,
-// without a token of the platform ever reaching the app. It is called with the
+// API is the interface for the app's server: scores, line items, results and
+// rosters, without a token of the platform ever reaching the app. It is called with the
 // token that comes as X-LTI-Token with each request of a launch, or with a key.
 type API struct {
 	// From lists the addresses and networks that may call it. Default: all; a
@@ -50,7 +50,7 @@ type APIKey struct {
 	// the platforms.
 	Contexts []string `json:"contexts,omitempty"`
 
-	// Allow lists what it may do: scores, lineitems, results. Required.
+	// Allow lists what it may do: scores, lineitems, results, members. Required.
 	Allow []string `json:"allow,omitempty"`
 
 	sum [sha256.Size]byte
@@ -61,9 +61,10 @@ const (
 	allowScores    = "scores"
 	allowLineItems = "lineitems"
 	allowResults   = "results"
+	allowMembers   = "members"
 )
 
-var allowances = []string{allowScores, allowLineItems, allowResults}
+var allowances = []string{allowScores, allowLineItems, allowResults, allowMembers}
 
 // minKey is the length of 128 random bits in base64.
 const minKey = 22
@@ -303,6 +304,8 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, c *caller, re
 		found = calls{"POST": h.apiDeepLink}
 	case name == "results" && !deeper:
 		found = calls{"GET": h.apiResults}
+	case name == "members" && !deeper:
+		found = calls{"GET": h.apiMembers}
 	default:
 		return refuseAPI(http.StatusNotFound, problemNotFound, "there is no such call")
 	}

@@ -56,6 +56,7 @@ type App struct {
 	// clientConfig is what client was made of.
 	clientConfig httpx.Config
 	services     *service.Client
+	rosters      *rosters
 	logger       *zap.Logger
 
 	mu       sync.Mutex
@@ -121,7 +122,7 @@ type backend struct {
 	outbox   *outbox.Outbox
 	progress *progress
 
-	making sync.Mutex // of line items, one at a time
+	making keyedLock // of line items, one at a time for each resource link
 
 	mu   sync.Mutex
 	apps []*App // that can deliver scores; the last one does
@@ -202,6 +203,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.client, a.clientConfig = httpx.New(cfg), cfg
 	a.services = service.New(service.Config{HTTP: a.client, Sign: a.sign})
+	a.rosters = newRosters()
 	a.launches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",
 		Help: "Launches accepted, by platform and by what bound them to the browser: a cookie, the platform's storage, or a window that one click opened.",
@@ -255,6 +257,9 @@ func (a *App) Cleanup() error {
 	defer a.mu.Unlock()
 	if a.backend != nil {
 		a.backend.noLongerBy(a)
+	}
+	if a.rosters != nil {
+		a.rosters.close()
 	}
 	if a.services != nil {
 		a.services.Close()

@@ -78,12 +78,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			visit  <paths...>
 //			browser on|off
 //		}
+//		roster          <paths...>
+//		roster_cache    <duration>|off
 //		api {
 //			from <addresses or networks...>
 //			key  <name> <secret> {
 //				platform <names...>
 //				context  <ids...>
-//				allow    scores|lineitems|results...
+//				allow    scores|lineitems|results|members...
 //			}
 //		}
 //		platform <name> {
@@ -113,7 +115,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
 		switch option {
-		case "public", "protect", "header", "message", "platform", "allow", "forward_auth":
+		case "public", "protect", "header", "message", "platform", "allow", "forward_auth", "roster":
 		default:
 			if err := once.check(d, option); err != nil {
 				return err
@@ -177,6 +179,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = h.unmarshalDeepLinking(d)
 		case "grade":
 			err = h.unmarshalGrade(d)
+		case "roster":
+			err = h.unmarshalRoster(d)
+		case "roster_cache":
+			err = h.unmarshalRosterCache(d)
 		case "api":
 			err = h.unmarshalAPI(d)
 		case "platform":
@@ -190,6 +196,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	if len(h.Platforms) == 0 {
 		return d.Err("lti needs a platform: platform NAME { … }")
+	}
+	if err := h.checkPicker(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }
@@ -311,6 +320,9 @@ func (h *Handler) unmarshalGrade(d *caddyfile.Dispenser) error {
 			}
 			if _, err := on.check(); err != nil {
 				return d.WrapErr(err)
+			}
+			if slices.ContainsFunc(h.Grade.On, func(o *GradeOn) bool { return o.Path == on.Path }) {
+				return d.Errf("on %s is there twice", on.Path)
 			}
 			h.Grade.On = append(h.Grade.On, on)
 		case "visit":

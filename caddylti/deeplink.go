@@ -63,7 +63,15 @@ func (h *Handler) provisionDeepLinking() error {
 	case c.odd || h.under(c.path):
 		return fmt.Errorf("deep_linking: path %q: expected the path of a page outside of %s", d.Path, h.Base)
 	}
-	if !d.App && h.Items == nil {
+	return h.checkPicker()
+}
+
+// checkPicker refuses two pickers, and rules for none.
+func (h *Handler) checkPicker() error {
+	switch {
+	case h.Items != nil && h.linksApp():
+		return errors.New("items is for the built-in picker, deep_linking app for the app's own: choose one")
+	case h.DeepLinking != nil && !h.DeepLinking.App && h.Items == nil:
 		return errors.New("deep_linking: write app, or what there is to choose from, as items")
 	}
 	return nil
@@ -106,9 +114,18 @@ func (h *Handler) pending(l *lti.Launch, f *facts, now time.Time) (json.RawMessa
 func (h *Handler) pickTarget(target, origin, launchID string) string {
 	switch {
 	case h.Items != nil:
-		return origin + h.Base + "/pick?" + launchParam + "=" + launchID
+		target = origin + h.Base + "/pick"
 	case h.DeepLinking.Path != "":
-		return origin + h.DeepLinking.Path
+		target = origin + h.DeepLinking.Path
+	}
+	// Several may be under way at once, and each answer is for its own.
+	target, fragment, _ := strings.Cut(target, "#")
+	sep := "?"
+	if strings.Contains(target, "?") {
+		sep = "&"
+	}
+	if target += sep + launchParam + "=" + launchID; fragment != "" {
+		target += "#" + fragment
 	}
 	return target
 }
@@ -219,6 +236,9 @@ func (h *Handler) picking(r *http.Request) (*ready, *visit, error) {
 	}
 	if v == nil {
 		return nil, nil, &lti.Error{Code: lti.CodeSessionMissing}
+	}
+	if v.unsure && v.facts.Message == lti.MessageDeepLinking {
+		return nil, v, lti.Refuse(lti.CodeDeepLinkMissing, "several launches are open in this browser, and the request could belong to any of them: it has to come from the page where the launch landed, or name it as lti_launch_id")
 	}
 	ready, err := h.app.open()
 	if err != nil {
@@ -351,6 +371,9 @@ func (h *Handler) apiDeepLink(w http.ResponseWriter, r *http.Request, c *caller,
 		return unavailable(err)
 	}
 	// Whether it can be answered at all comes first.
+	if err := c.mustBeSure(); err != nil {
+		return err
+	}
 	if _, err := h.request(r, ready, c.visit); err != nil {
 		return deepLinkProblem(err)
 	}

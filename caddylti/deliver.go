@@ -33,15 +33,23 @@ func (a *App) platformOf(at *course) *Platform {
 
 // grades returns the grade service of a course, as its launch offered it.
 func (a *App) grades(at *course, more ...string) (*ags.Client, error) {
+	access, err := a.access(at, append(more, at.LineItems)...)
+	if err != nil {
+		return nil, err
+	}
+	return ags.New(a.services.For(access), ags.Endpoint{Scopes: at.Scopes, LineItems: at.LineItems}), nil
+}
+
+// access is what is needed to call services of a course that are at these URLs.
+func (a *App) access(at *course, urls ...string) (service.Access, error) {
 	p := a.platformOf(at)
 	if p == nil {
-		return nil, fmt.Errorf("platform %s is no longer configured", at.Platform)
+		return service.Access{}, fmt.Errorf("platform %s is no longer configured", at.Platform)
 	}
 	if p.service.TokenURL == "" {
-		return nil, fmt.Errorf("platform %s has no token_url, which its services need", at.Platform)
+		return service.Access{}, fmt.Errorf("platform %s has no token_url, which its services need", at.Platform)
 	}
-	access := service.Access{Platform: p.service, Deployment: at.Deployment, Origins: originsOf(append(more, at.LineItems)...)}
-	return ags.New(a.services.For(access), ags.Endpoint{Scopes: at.Scopes, LineItems: at.LineItems}), nil
+	return service.Access{Platform: p.service, Deployment: at.Deployment, Origins: originsOf(urls...)}, nil
 }
 
 // send delivers a score of the outbox.
@@ -61,7 +69,8 @@ func (a *App) send(ctx context.Context, e outbox.Entry) outbox.Result {
 	client, err := a.grades(&d.course, d.LineItem)
 	if err != nil {
 		// Perhaps only for now: a configuration is easily mended.
-		return outbox.Result{Reason: err.Error()}
+		a.logger.Error("scores cannot be delivered until the configuration is mended; they are kept", zap.String("platform", d.Platform), zap.String("score", e.ID), zap.Error(err))
+		return outbox.Result{Reason: err.Error(), After: mendPause}
 	}
 	item := d.LineItem
 	if item == "" {
@@ -82,7 +91,7 @@ func (a *App) send(ctx context.Context, e outbox.Entry) outbox.Result {
 		}
 		return a.judge(&e, err)
 	}
-	a.logger.Debug("score delivered", zap.String("platform", e.Platform), zap.String("score", e.ID), zap.Int("attempt", e.Attempts))
+	a.logger.Debug("score delivered", zap.String("platform", d.Platform), zap.String("score", e.ID), zap.Int("attempt", e.Attempts))
 	return outbox.Result{Outcome: outbox.Delivered}
 }
 
@@ -91,7 +100,7 @@ const mendPause = 5 * time.Minute
 
 // judge says what the failure of a delivery means.
 func (a *App) judge(e *outbox.Entry, err error) outbox.Result {
-	fields := []zap.Field{zap.String("platform", e.Platform), zap.String("score", e.ID), zap.Int("attempt", e.Attempts), zap.Error(err)}
+	fields := []zap.Field{zap.String("platform", queueName(e.Platform)), zap.String("score", e.ID), zap.Int("attempt", e.Attempts), zap.Error(err)}
 	failed, ok := errors.AsType[*ags.Error](err)
 	if !ok {
 		a.logger.Warn("a score could not be delivered and is tried again", fields...)
@@ -123,29 +132,47 @@ func linkKey(d *destination) string {
 // lineItemTag marks the line items that were made for a resource link.
 const lineItemTag = "caddylti"
 
-// lineItemOf finds the line item of a resource link, or makes it, once.
+// lineItemOf finds the line item of a resource link, or makes it, once. A
+// platform that hangs meanwhile keeps nobody else waiting.
 func (a *App) lineItemOf(ctx context.Context, ready *ready, client *ags.Client, d *destination, maximum *float64) (string, error) {
-	ready.making.Lock()
-	defer ready.making.Unlock()
-	switch val, err := ready.store.Get(ctx, linkKey(d)); {
-	case err == nil:
-		return string(val), nil
-	case !errors.Is(err, store.ErrNotFound):
-		return "", err
+	key := linkKey(d)
+	known := func() (string, error) {
+		val, err := ready.store.Get(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			return "", nil
+		}
+		return string(val), err
 	}
-	wanted := ags.Wanted{ResourceLinkID: d.Link, ResourceID: d.Link, Tag: lineItemTag, Label: d.Label, ScoreMaximum: 100}
-	if wanted.Label == "" {
-		wanted.Label = "Activity " + d.Link
+	if item, err := known(); item != "" || err != nil {
+		return item, err
 	}
-	if maximum != nil {
-		wanted.ScoreMaximum = *maximum
-	}
-	item, _, err := client.FindOrMake(ctx, wanted)
+	unlock, err := ready.making.lock(ctx, key)
 	if err != nil {
 		return "", err
 	}
+	defer unlock()
+	if item, err := known(); item != "" || err != nil {
+		return item, err
+	}
+	// Perhaps the platform made one, and did not say so in the launch.
+	item, err := client.OnlyLineItem(ctx, d.Link)
+	if err != nil {
+		return "", err
+	}
+	if item == nil {
+		wanted := ags.Wanted{ResourceLinkID: d.Link, ResourceID: d.Link, Tag: lineItemTag, Label: d.Label, ScoreMaximum: 100}
+		if wanted.Label == "" {
+			wanted.Label = "Activity " + d.Link
+		}
+		if maximum != nil {
+			wanted.ScoreMaximum = *maximum
+		}
+		if item, _, err = client.FindOrMake(ctx, wanted); err != nil {
+			return "", err
+		}
+	}
 	// Its origin has to be one that the launch named, or the next call refuses it.
-	if err := ready.store.Put(ctx, linkKey(d), []byte(item.ID), handleLifetime); err != nil {
+	if err := ready.store.Put(ctx, key, []byte(item.ID), handleLifetime); err != nil {
 		return "", err
 	}
 	return item.ID, nil

@@ -269,7 +269,7 @@ func TestReferenceExamples(t *testing.T) {
 	t.Setenv("LTI_CLIENT_ID", "tool")
 	platform := func(line string) string {
 		lines := []string{
-			"issuer https://lms.example.edu", "auth_url https://lms.example.edu/auth", "jwks_url https://lms.example.edu/jwks", "client_id tool", "deployment 1",
+			"issuer https://lms.example.edu", "auth_url https://lms.example.edu/auth", "jwks_url https://lms.example.edu/jwks", "token_url https://lms.example.edu/token", "client_id tool", "deployment 1",
 		}
 		name, _, _ := strings.Cut(line, " ")
 		lines = slices.DeleteFunc(lines, func(l string) bool { return name != "" && strings.HasPrefix(l, name+" ") })

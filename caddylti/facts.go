@@ -38,6 +38,10 @@ type facts struct {
 	// Grades is where scores go, where something of the configuration sends them.
 	Grades *gradeFacts `json:"gr,omitempty"`
 
+	// Roster is where the roster of the course is, where something of the
+	// configuration reads it.
+	Roster string `json:"ros,omitempty"`
+
 	// From the set standard on.
 	Name          string `json:"nm,omitempty"`
 	GivenName     string `json:"gn,omitempty"`
@@ -88,6 +92,9 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 	}
 	if g := l.Grades; h.scores() && (g.LineItem != "" || g.LineItems != "") {
 		f.Grades = &gradeFacts{Scopes: g.Scopes, LineItems: g.LineItems, LineItem: g.LineItem}
+	}
+	if h.rosters() {
+		f.Roster = l.Roster.URL
 	}
 	if l.MessageType == lti.MessageDeepLinking {
 		takes := l.DeepLinking

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,7 +95,25 @@ func checkPage(path string) error {
 	if !strings.HasPrefix(path, "/") {
 		return errors.New("expected a path, such as /finished")
 	}
+	if strings.ContainsAny(path, "?#%") {
+		return errors.New("expected a path without a query, as it is decoded: /a b and not /a%20b")
+	}
 	return checkPattern(path)
+}
+
+// checkCounts refuses a page that could never count.
+func (h *Handler) checkCounts(path string) error {
+	if strings.HasSuffix(path, "*") {
+		return nil // some of them may
+	}
+	where := classify((&url.URL{Path: path}).EscapedPath())
+	switch {
+	case h.under(path):
+		return fmt.Errorf("%s is below %s, where no page of the site is", path, h.Base)
+	case where.odd, !h.protects(where):
+		return fmt.Errorf("%s is not protected (see public and protect), so who comes there need not be signed in", path)
+	}
+	return nil
 }
 
 // checkVisit looks at the pages of visit.
@@ -144,7 +163,15 @@ func (h *Handler) provisionGrade() error {
 	}
 	g.visit = make([]string, len(g.Visit))
 	for i, page := range g.Visit {
+		if err := h.checkCounts(page); err != nil {
+			return fmt.Errorf("grade: visit: %w", err)
+		}
 		g.visit[i] = pageID(page)
+	}
+	for _, p := range h.Platforms {
+		if p.service.TokenURL == "" {
+			return fmt.Errorf("grade: platform %s has no token_url, without which no score can be sent", p.Name)
+		}
 	}
 	if g.Header != "" {
 		if err := checkGradeHeader(g.Header); err != nil {
@@ -152,9 +179,15 @@ func (h *Handler) provisionGrade() error {
 		}
 		g.header = http.CanonicalHeaderKey(g.Header)
 	}
-	for _, on := range g.On {
+	for i, on := range g.On {
 		if on == nil {
 			return errors.New("grade: on: null")
+		}
+		if slices.ContainsFunc(g.On[:i], func(o *GradeOn) bool { return o.Path == on.Path }) {
+			return fmt.Errorf("grade: on %s is there twice", on.Path)
+		}
+		if err := h.checkCounts(on.Path); err != nil {
+			return fmt.Errorf("grade: on: %w", err)
 		}
 		var err error
 		if on.points, err = on.check(); err != nil {
@@ -186,7 +219,9 @@ func (w *appWriter) grade(status int) {
 	if come {
 		for i, page := range g.Visit {
 			if match(page, w.path) {
-				w.taken("visit "+page, w.h.takeVisit(w.r, w.v, g.visit[i]))
+				if err := w.h.takeVisit(w.r, w.v, g.visit[i]); err != nil {
+					w.taken("visit "+page, err)
+				}
 			}
 		}
 	}
@@ -263,12 +298,6 @@ func (h *Handler) takeVisit(r *http.Request, v *visit, page string) error {
 		return err
 	}
 	n := note{to: *d, owner: owner, of: h.Grade.visit}
-	if link := v.facts.ResourceLink; d.LineItem != "" && link != "" {
-		// Perhaps it is the line item that was made for the first score.
-		was := *d
-		was.LineItem, was.Link = "", link
-		n.before = was.lane()
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), takeTimeout)
 	defer cancel()
 	return ready.progress.visited(ctx, n, page)

@@ -1,16 +1,20 @@
 package caddylti
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddy-lti/lti/internal/outbox"
 	"github.com/caddy-lti/lti/internal/page"
 	"github.com/caddy-lti/lti/lti"
+	"github.com/caddy-lti/lti/nrps"
 )
 
 // gradesPage is how many scores one page shows.
@@ -33,12 +37,14 @@ func (h *Handler) serveGrades(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(unavailable(err))
 	}
-	at, err := h.courseOf(v.facts)
+	at, err := h.gradesOf(v.facts)
 	if err != nil {
 		return h.pages.Write(w, http.StatusOK, page.Page{ID: "grades_none"})
 	}
+	// What the page leads to is of this course, whatever else is open beside it.
+	self := h.Base + "/grades?" + launchParam + "=" + v.facts.LaunchID
 	if r.Method == http.MethodPost {
-		return h.resendScore(w, r, ready, at)
+		return h.resendScore(w, r, ready, at, self)
 	}
 	entries, next, err := ready.outbox.List(r.Context(), outbox.Filter{Group: at.group()}, r.URL.Query().Get("after"), gradesPage)
 	if errors.Is(err, outbox.ErrInvalid) {
@@ -47,36 +53,74 @@ func (h *Handler) serveGrades(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(unavailable(err))
 	}
-	p := page.Page{ID: "grades"}
+	p := page.Page{ID: "grades", Course: cmp.Or(v.facts.ContextTitle, v.facts.ContextLabel), Frames: h.derived(v).frames}
 	if len(entries) == 0 && next == "" {
 		p.ID = "grades_empty"
 	}
-	for i := range entries {
-		p.Scores = append(p.Scores, h.scoreLine(&entries[i]))
+	if len(entries) > 0 {
+		names := h.namesOf(r, at)
+		for i := range entries {
+			p.Scores = append(p.Scores, scoreLine(&entries[i], names, self))
+		}
 	}
 	if next != "" {
-		p.Next = h.Base + "/grades?after=" + url.QueryEscape(next)
+		p.Next = self + "&after=" + url.QueryEscape(next)
 	}
 	return h.pages.Write(w, http.StatusOK, p)
 }
 
-func (h *Handler) scoreLine(e *outbox.Entry) page.Score {
+// showsNames reports whether the page about scores may say who people are.
+func (h *Handler) showsNames() bool { return h.scores() && headerSets[h.Headers] >= setStandard }
+
+// namesWait is how long the page waits for the names of learners.
+const namesWait = 3 * time.Second
+
+// namesOf returns the names of a course's people by their ids, if the platform
+// lets them be known and soon says so: scores are kept with ids only.
+func (h *Handler) namesOf(r *http.Request, at *course) map[string]string {
+	if !h.showsNames() || at.Roster == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), namesWait)
+	defer cancel()
+	all, more, err := h.roster(r.WithContext(ctx), at, nrps.Filter{})
+	if more != nil {
+		more.close() // too many to be looked through for a page
+	}
+	if all == nil || err != nil {
+		return nil
+	}
+	names := make(map[string]string)
+	for line, err := range all.all() {
+		var m nrps.Member
+		if err != nil || json.Unmarshal(line, &m) != nil {
+			return names
+		}
+		if name := cmp.Or(m.Name, strings.TrimSpace(m.GivenName+" "+m.FamilyName)); name != "" {
+			names[m.UserID] = name
+		}
+	}
+	return names
+}
+
+func scoreLine(e *outbox.Entry, names map[string]string, self string) page.Score {
 	line := page.Score{When: e.Taken.UTC().Format(time.RFC3339), State: "state_" + string(e.State), Reason: e.Reason}
 	var q queued
 	if err := json.Unmarshal(e.Body, &q); err == nil {
-		line.Learner = q.Destination.User
+		line.Learner = cmp.Or(names[q.Destination.User], q.Destination.User)
+		line.Activity = cmp.Or(q.Destination.Label, q.Destination.Link)
 		if given, most := q.Score.ScoreGiven, q.Score.ScoreMaximum; given != nil && most != nil {
 			line.Points = strconv.FormatFloat(*given, 'g', -1, 64) + " / " + strconv.FormatFloat(*most, 'g', -1, 64)
 		}
 	}
 	if e.State == outbox.StateDead {
-		line.Resend = &page.Form{Action: h.Base + "/grades", Values: []page.Value{{Name: "id", Value: e.ID}}}
+		line.Resend = &page.Form{Action: self, Values: []page.Value{{Name: "id", Value: e.ID}}}
 	}
 	return line
 }
 
 // resendScore queues a score again that had failed.
-func (h *Handler) resendScore(w http.ResponseWriter, r *http.Request, ready *ready, at *course) error {
+func (h *Handler) resendScore(w http.ResponseWriter, r *http.Request, ready *ready, at *course, self string) error {
 	refuse := func(err error) error { return h.refuse(w, r, &refusal{err: err, form: true}) }
 	if !h.sameOrigin(r) {
 		return refuse(lti.Refuse(lti.CodeRequestForeignOrigin, "a score was to be sent again by another site's page"))
@@ -100,6 +144,6 @@ func (h *Handler) resendScore(w http.ResponseWriter, r *http.Request, ready *rea
 	case err != nil:
 		return refuse(unavailable(err))
 	}
-	redirect(w, http.StatusSeeOther, h.Base+"/grades")
+	redirect(w, http.StatusSeeOther, self)
 	return nil
 }

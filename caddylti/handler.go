@@ -133,6 +133,14 @@ type Handler struct {
 	// Grade has scores taken from the app's answers. Default: none.
 	Grade *Grade `json:"grade,omitempty"`
 
+	// Roster lists the paths at which instructors find the roster of their course
+	// as a file: each ends in .csv or .json. Default: none.
+	Roster []string `json:"roster,omitempty"`
+
+	// RosterCache is how long rosters of up to 5,000 members are kept, in memory;
+	// 0 keeps none. Default: 1m.
+	RosterCache *caddy.Duration `json:"roster_cache,omitempty"`
+
 	// Items is what teachers can choose from when they add content to a course.
 	// Default: none, and there is no picker.
 	Items *Items `json:"items,omitempty"`
@@ -189,7 +197,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	for _, step := range []func() error{
 		h.provisionPaths, h.provisionOrigin, h.provisionPeople, h.provisionSession, h.provisionFrame, h.provisionHeaders,
-		h.provisionDeepLinking, h.provisionItems,
+		h.provisionDeepLinking, h.provisionItems, h.provisionRoster,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -379,6 +387,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !where.odd && h.under(where.path) {
 		return h.serveRoute(w, r, where.path[len(h.Base):])
 	}
+	if !where.odd && slices.Contains(h.Roster, where.path) {
+		return h.serveRoster(w, r, where.path)
+	}
 	return h.serveSite(w, r, next, where)
 }
 
@@ -408,11 +419,13 @@ func (h *Handler) serveSite(w http.ResponseWriter, r *http.Request, next caddyht
 	aw := &appWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, h: h, r: r, v: v, protected: protected, path: where.path}
 	aw.navigation = h.Grade != nil && forPerson(r, false) && !ahead(r)
 	err = next.ServeHTTP(aw, r)
+	if h.Grade != nil && h.Grade.header != "" {
+		// Of an answer past aw, by the server or the site's handle_errors, or in
+		// a trailer.
+		w.Header().Del(h.Grade.header)
+		w.Header().Del(http.TrailerPrefix + h.Grade.header)
+	}
 	if !aw.wrote {
-		// The server or the site's handle_errors answers, past aw.
-		if h.Grade != nil && h.Grade.header != "" {
-			w.Header().Del(h.Grade.header)
-		}
 		aw.prepare()
 	}
 	return err

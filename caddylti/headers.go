@@ -146,21 +146,26 @@ func (h *Handler) cleanRequest(r *http.Request, v *visit, protected bool) {
 	if v != nil {
 		own = h.identity(v)
 	}
-	header := make(http.Header, len(r.Header)+len(own)+len(h.extra))
+	// To put many into a map that is too small costs more than a new one does.
+	header, anew := r.Header, len(own) > 6
+	if anew {
+		header = make(http.Header, len(r.Header)+len(own)+len(h.extra))
+	}
 	for name, vals := range r.Header {
+		kept := vals
 		switch {
 		case name == "" || h.stripped(name):
-			continue
+			kept = nil
 		case name == "Cookie":
-			if vals = withoutOurs(vals); len(vals) == 0 {
-				continue
-			}
+			kept = withoutOurs(vals)
 		case name == "Connection":
-			if vals = connection(vals); len(vals) == 0 {
-				continue
-			}
+			kept = connection(vals)
 		}
-		header[name] = vals
+		if len(kept) > 0 {
+			header[name] = kept
+		} else if !anew {
+			delete(header, name)
+		}
 	}
 	for _, f := range own {
 		header[f.name] = f.vals

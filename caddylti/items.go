@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -38,6 +39,8 @@ type Items struct {
 
 	fetch []func(root string) catalog.List // of Lists
 	fixed []catalog.Item                   // of Entries
+	// relative is set if something lies within the site's root.
+	relative bool
 
 	mu     sync.Mutex
 	open   map[string]*catalog.Catalog // by root and origin
@@ -86,6 +89,12 @@ type ItemEntry struct {
 // course still has.
 const itemParam = "item"
 
+// itemPathParam is the one with the path at which the item was then.
+const itemPathParam = "item_path"
+
+// itemPatience is how long a launch waits for the catalogue.
+const itemPatience = 300 * time.Millisecond
+
 // maxCatalogs bounds the roots of one site that are kept in memory.
 const maxCatalogs = 64
 
@@ -101,9 +110,6 @@ func (h *Handler) provisionItems() error {
 	if i == nil {
 		return nil
 	}
-	if h.DeepLinking != nil && h.DeepLinking.App {
-		return errors.New("items is for the built-in picker, deep_linking app for the app's own: choose one")
-	}
 	if len(i.Folders) == 0 && len(i.Entries) == 0 && len(i.Lists) == 0 {
 		return errors.New("items: nothing to choose from: write folder, item or json")
 	}
@@ -116,6 +122,12 @@ func (h *Handler) provisionItems() error {
 		if f == nil || f.Dir == "" {
 			return errors.New("items: folder: no directory")
 		}
+		if !filepath.IsAbs(f.Dir) {
+			i.relative = true
+			if f.At == "" && !filepath.IsLocal(f.Dir) {
+				return fmt.Errorf("items: folder %s leads out of the site's root: say where the site has it, as in folder %s /docs/", f.Dir, f.Dir)
+			}
+		}
 		if f.At == "" {
 			continue
 		}
@@ -127,9 +139,13 @@ func (h *Handler) provisionItems() error {
 		if e == nil {
 			return errors.New("items: item: null")
 		}
+		if e.Custom[itemParam] != "" || e.Custom[itemPathParam] != "" {
+			return fmt.Errorf("items: item %s: custom: %s and %s name the item, which is done without them", e.Path, itemParam, itemPathParam)
+		}
 		i.fixed = append(i.fixed, e.item())
 	}
 	for _, l := range i.Lists {
+		i.relative = i.relative || strings.HasPrefix(l, "/")
 		fetch, err := h.itemList(l)
 		if err != nil {
 			return fmt.Errorf("items: json %q: %w", l, err)
@@ -211,14 +227,18 @@ func (h *Handler) owns(origin string, u *url.URL) bool {
 	if u.Path == "" {
 		where = location{path: "/"}
 	}
-	return u.User == nil && u.Opaque == "" && originOf(u) == origin && !where.ambiguous() && !h.notOfSite(where.path)
+	// A page of a launch that is long over would answer 401.
+	return u.User == nil && u.Opaque == "" && originOf(u) == origin && !where.ambiguous() && !h.notOfSite(where.path) && !u.Query().Has(launchParam)
 }
 
 // catalog returns what can be chosen at the site's root of a request.
 func (h *Handler) catalog(r *http.Request, origin string) (*catalog.Catalog, error) {
-	root := "."
+	root := ""
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		root = repl.ReplaceAll("{http.vars.root}", ".")
+		root, _ = repl.GetString("http.vars.root")
+	}
+	if root == "" && h.Items.relative {
+		return nil, errors.New("items: a relative folder, or a json list by path, needs the site's root: write root * DIR in the site, or whole paths of folders with where the site has them")
 	}
 	i, key := h.Items, origin+" "+root
 	i.mu.Lock()
@@ -234,7 +254,7 @@ func (h *Handler) catalog(r *http.Request, origin string) (*catalog.Catalog, err
 		dir, at := f.Dir, f.At
 		if !filepath.IsAbs(dir) {
 			if at == "" {
-				at = "/" + strings.Trim(filepath.ToSlash(filepath.Clean(dir)), "./")
+				at = strings.TrimSuffix("/"+filepath.ToSlash(filepath.Clean(dir)), "/.")
 			}
 			dir = filepath.Join(root, dir)
 		}
@@ -276,17 +296,22 @@ func (i *Items) close() error {
 	return errors.Join(errs...)
 }
 
-// itemTarget returns the page of the item that a launch names, or nothing.
-func (h *Handler) itemTarget(r *http.Request, l *lti.Launch, origin string) string {
+// itemTarget returns the page of the item that a launch names, where that is not
+// the target of the launch itself: the platform has kept no more than the tool's
+// own address, or the item is elsewhere by now. at is the path of the target, with
+// its query, or empty for an address of the tool.
+func (h *Handler) itemTarget(r *http.Request, l *lti.Launch, origin, at string) string {
 	id := l.Custom[itemParam]
-	if h.Items == nil || id == "" {
+	if h.Items == nil || id == "" || (at != "" && at != l.Custom[itemPathParam]) {
 		return ""
 	}
 	c, err := h.catalog(r, origin)
 	if err != nil {
 		return ""
 	}
-	it, ok, err := c.Find(r.Context(), id)
+	ctx, cancel := context.WithTimeout(r.Context(), itemPatience)
+	defer cancel()
+	it, ok, err := c.Find(ctx, id)
 	if err != nil || !ok {
 		return ""
 	}

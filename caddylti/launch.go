@@ -159,14 +159,17 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	return &accepted{
 		Pick:     pick,
 		Platform: p.Name, LaunchID: launchID, Person: personKey(p, l, launchID), Target: target, Facts: data,
-		Activity:   activityOf(l),
+		Activity:   activityOf(l, launchID),
 		Deployment: l.DeploymentID, Message: l.MessageType,
 	}, nil
 }
 
 // activityOf tells activities apart: launches of one lead to one cell of the
 // gradebook.
-func activityOf(l *lti.Launch) string {
+func activityOf(l *lti.Launch, launchID string) string {
+	if l.MessageType == lti.MessageDeepLinking {
+		return launchID // each has an answer of its own
+	}
 	sum := shortHash(fmt.Sprintf("%q %q %q %q %q", l.Issuer, l.ClientID, l.DeploymentID, l.Context.ID, l.ResourceLink.ID))
 	return base64.RawURLEncoding.EncodeToString(sum)
 }
@@ -283,11 +286,14 @@ func (h *Handler) target(r *http.Request, l *lti.Launch, origin string) (string,
 	// launch URL, and certification sends it.
 	where := classifyURL(u)
 	if h.under(where.path) || (where.odd && h.under(where.cleaned())) {
-		return cmp.Or(h.itemTarget(r, l, origin), origin+h.Home), nil
+		return cmp.Or(h.itemTarget(r, l, origin, ""), origin+h.Home), nil
 	}
 	out := origin + u.EscapedPath()
 	if u.RawQuery != "" || u.ForceQuery {
 		out += "?" + escapeRest(u.RawQuery)
+	}
+	if moved := h.itemTarget(r, l, origin, strings.TrimPrefix(out, origin)); moved != "" {
+		return moved, nil
 	}
 	if u.Fragment != "" {
 		out += "#" + u.EscapedFragment()

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/caddy-lti/lti/ags"
+	"github.com/caddy-lti/lti/nrps"
 )
 
 // gradebook is the grade service of one course, and what the caller may do there.
@@ -37,7 +38,7 @@ func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...s
 	case !c.instructor():
 		return nil, refuseAPI(http.StatusForbidden, problemForbidden, "this needs an instructor's launch, or a key")
 	default:
-		at, err = h.courseOf(c.visit.facts)
+		at, err = h.gradesOf(c.visit.facts)
 	}
 	if err != nil {
 		return nil, err
@@ -107,8 +108,11 @@ func platformProblem(err error) error {
 		p.status, p.code = http.StatusForbidden, problemScope
 	case errors.Is(err, ags.ErrNotOffered):
 		p.status, p.code = http.StatusConflict, problemService
-	case errors.Is(err, ags.ErrGone):
+	case errors.Is(err, ags.ErrGone), errors.Is(err, nrps.ErrGone):
 		p.status, p.code = http.StatusNotFound, problemNotFound
+	case errors.Is(err, nrps.ErrUnknownLink):
+		p.status, p.code, p.field = http.StatusNotFound, problemNotFound, "resource_link"
+	case errors.Is(err, nrps.ErrMalformed), errors.Is(err, nrps.ErrTooMany):
 	case failed.Retry, failed.Status == 0:
 		p.code = problemUnreachable
 	}
@@ -257,7 +261,7 @@ func (h *Handler) apiResults(w http.ResponseWriter, r *http.Request, c *caller, 
 		if (user != "" && user != f.Subject) || (lineItem != "" && (f.Grades == nil || lineItem != f.Grades.LineItem)) || f.Subject == "" {
 			return refuseAPI(http.StatusForbidden, problemForbidden, "a learner's launch reaches that learner's own result in its own activity")
 		}
-		at, err := h.courseOf(f)
+		at, err := h.gradesOf(f)
 		if err != nil {
 			return err
 		}

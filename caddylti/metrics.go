@@ -1,6 +1,10 @@
 package caddylti
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-lti/lti/internal/outbox"
+)
 
 // scoreMetrics tells Caddy's metrics what became of scores, and what waits.
 type scoreMetrics struct{ app *App }
@@ -13,7 +17,7 @@ var (
 		"Cells of gradebooks for which a score waits to be delivered, by platform.",
 		[]string{"platform"}, nil)
 	platformDown = prometheus.NewDesc("caddy_lti_platform_down",
-		"1 where the platform's grade service does not answer, so that scores for it wait.",
+		"Registrations whose grade service does not answer, so that scores for it wait, by platform.",
 		[]string{"platform"}, nil)
 )
 
@@ -32,15 +36,32 @@ func (m *scoreMetrics) Collect(ch chan<- prometheus.Metric) {
 	if b == nil {
 		return
 	}
-	for platform, s := range b.outbox.Stats() {
+	// Registrations of several sites may share a name.
+	type sums struct {
+		final   map[outbox.State]int64
+		waiting int
+		down    float64
+	}
+	byName := make(map[string]*sums)
+	for queue, s := range b.outbox.Stats() {
+		sum := byName[queueName(queue)]
+		if sum == nil {
+			sum = &sums{final: make(map[outbox.State]int64)}
+			byName[queueName(queue)] = sum
+		}
 		for state, n := range s.Final {
+			sum.final[state] += n
+		}
+		sum.waiting += s.Queued + s.Sending
+		if s.Down {
+			sum.down++
+		}
+	}
+	for platform, sum := range byName {
+		for state, n := range sum.final {
 			ch <- prometheus.MustNewConstMetric(scoresTotal, prometheus.CounterValue, float64(n), platform, string(state))
 		}
-		down := 0.0
-		if s.Down {
-			down = 1
-		}
-		ch <- prometheus.MustNewConstMetric(scoresWaiting, prometheus.GaugeValue, float64(s.Queued+s.Sending), platform)
-		ch <- prometheus.MustNewConstMetric(platformDown, prometheus.GaugeValue, down, platform)
+		ch <- prometheus.MustNewConstMetric(scoresWaiting, prometheus.GaugeValue, float64(sum.waiting), platform)
+		ch <- prometheus.MustNewConstMetric(platformDown, prometheus.GaugeValue, sum.down, platform)
 	}
 }

@@ -1,13 +1,18 @@
 package caddylti
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddy-lti/lti/deeplink"
@@ -24,6 +29,9 @@ const (
 	maxPickForm = 256 << 10
 	maxQuery    = 200 // bytes
 	maxItemName = 200 // runes
+	// pickerPatience is how long the page waits for a catalogue that is read for
+	// the first time.
+	pickerPatience = 2 * time.Second
 )
 
 // choice is what the picker's form says: which part of the list is shown, and
@@ -35,6 +43,7 @@ type choice struct {
 	from    int
 	items   []chosen
 	gone    bool // something that was chosen is no longer there
+	loading bool // it cannot be said yet what is there
 }
 
 type chosen struct {
@@ -66,9 +75,9 @@ func (h *Handler) pick(w http.ResponseWriter, r *http.Request, ref *refusal) err
 	if err != nil {
 		return err
 	}
-	if itemType(req) == "" {
+	if !activities(req) {
 		ref.notes = []string{"accept_types: " + strings.Join(req.AcceptTypes, ", ")}
-		return lti.Refuse(lti.CodeDeepLinkRefused, "the platform takes neither ltiResourceLink nor link here, which is all that the picker has")
+		return lti.Refuse(lti.CodeDeepLinkRefused, "the platform takes no ltiResourceLink here, which is all that the picker has")
 	}
 	form := url.Values{}
 	if r.Method == http.MethodPost {
@@ -119,10 +128,12 @@ func (c *choice) add(r *http.Request, id, title, points string) error {
 	if slices.ContainsFunc(c.items, func(it chosen) bool { return it.ID == id }) {
 		return nil
 	}
-	it, ok, err := c.catalog.Find(r.Context(), id)
+	it, ok, err := c.find(r, id)
 	switch {
-	case err != nil && !errors.Is(err, catalog.ErrLoading):
+	case err != nil:
 		return err
+	case c.loading:
+		it = catalog.Item{ID: id, Title: title}
 	case !ok:
 		c.gone = true
 		return nil
@@ -137,16 +148,35 @@ func (c *choice) add(r *http.Request, id, title, points string) error {
 	return nil
 }
 
+// find returns what an identity stands for, unless the catalogue is still being
+// read.
+func (c *choice) find(r *http.Request, id string) (catalog.Item, bool, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), pickerPatience)
+	defer cancel()
+	it, ok, err := c.catalog.Find(ctx, id)
+	if errors.Is(err, catalog.ErrLoading) {
+		c.loading = true
+		err = nil
+	}
+	return it, ok, err
+}
+
+// points are a number as people write it. What could be a thousand is none.
+var (
+	pointsForm = regexp.MustCompile(`^[0-9]{1,9}([.,][0-9]{1,6})?$`)
+	thousands  = regexp.MustCompile(`^[0-9]{1,3}[.,][0-9]{3}$`)
+)
+
 // maximum reads a maximum score; without one it is 0.
 func maximum(s string) (float64, bool) {
 	if s == "" {
 		return 0, true
 	}
-	v, err := strconv.ParseFloat(strings.Replace(s, ",", ".", 1), 64)
-	if err != nil || len(s) > 20 || !(v > 0) || v > 1e9 {
+	if !pointsForm.MatchString(s) || thousands.MatchString(s) {
 		return 0, false
 	}
-	return v, true
+	v, err := strconv.ParseFloat(strings.Replace(s, ",", ".", 1), 64)
+	return v, err == nil && v > 0
 }
 
 // change does what one of the picker's buttons says.
@@ -160,8 +190,8 @@ func (c *choice) change(r *http.Request, form url.Values, multiple bool) error {
 			return nil
 		}
 		id := form.Get("add")
-		it, _, err := c.catalog.Find(r.Context(), id)
-		if err != nil && !errors.Is(err, catalog.ErrLoading) {
+		it, _, err := c.find(r, id)
+		if err != nil {
 			return err
 		}
 		points := ""
@@ -182,20 +212,25 @@ func (c *choice) change(r *http.Request, form url.Values, multiple bool) error {
 	return nil
 }
 
-// itemType is the type that items have: activities, or pages of the web where
-// the platform takes no activities.
-func itemType(req *deeplink.Request) string {
-	for _, typ := range []string{deeplink.TypeResourceLink, deeplink.TypeLink} {
-		if slices.Contains(req.AcceptTypes, typ) {
-			return typ
-		}
-	}
-	return ""
+// activities reports whether the platform takes activities, which is all that the
+// picker has: a plain link to a page would not let anybody in.
+func activities(req *deeplink.Request) bool {
+	return slices.Contains(req.AcceptTypes, deeplink.TypeResourceLink)
 }
 
 // graded reports whether the platform takes line items.
-func graded(req *deeplink.Request) bool {
-	return itemType(req) == deeplink.TypeResourceLink && (req.AcceptLineItem == nil || *req.AcceptLineItem)
+func graded(req *deeplink.Request) bool { return req.AcceptLineItem == nil || *req.AcceptLineItem }
+
+// maxResourceID is what every platform has room for.
+const maxResourceID = 255
+
+// resourceID is what the line item of an item is known by.
+func resourceID(it *catalog.Item) string {
+	if len(it.ID) <= maxResourceID {
+		return it.ID
+	}
+	sum := sha256.Sum256([]byte(it.ID))
+	return "item-" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // response is what the platform is told, or nil if something has to be put right
@@ -205,24 +240,26 @@ func (c *choice) response(req *deeplink.Request, cancel bool) *deeplink.Response
 	if cancel {
 		return res
 	}
-	if len(c.items) == 0 || c.gone {
+	if len(c.items) == 0 || c.gone || c.loading {
 		return nil
 	}
 	for _, it := range c.items {
-		item := deeplink.Item{Type: itemType(req), URL: c.origin + it.Path, Title: it.title, Text: it.Text}
+		item := deeplink.Item{Type: deeplink.TypeResourceLink, URL: c.origin + it.Path, Title: it.title, Text: it.Text}
 		if it.Image != "" {
 			item.Thumbnail = &deeplink.Picture{URL: c.origin + it.Image}
 		}
-		if item.Type == deeplink.TypeResourceLink {
-			item.Custom = map[string]string{itemParam: it.ID}
-			maps.Copy(item.Custom, it.Custom)
+		item.Custom = map[string]string{}
+		maps.Copy(item.Custom, it.Custom)
+		item.Custom[itemParam] = it.ID
+		if it.ID != it.Path {
+			item.Custom[itemPathParam] = it.Path
 		}
 		if most, ok := maximum(it.points); graded(req) {
 			if !ok {
 				return nil
 			}
 			if most > 0 {
-				item.LineItem = &deeplink.LineItem{ScoreMaximum: most, Label: it.title, ResourceID: it.ID, Tag: it.Tag}
+				item.LineItem = &deeplink.LineItem{ScoreMaximum: most, Label: it.title, ResourceID: resourceID(&it.Item), Tag: it.Tag}
 			}
 		}
 		res.Items = append(res.Items, item)
@@ -232,10 +269,12 @@ func (c *choice) response(req *deeplink.Request, cancel bool) *deeplink.Response
 
 // showPicker writes the page.
 func (h *Handler) showPicker(w http.ResponseWriter, r *http.Request, status int, v *visit, req *deeplink.Request, c *choice) error {
-	found, err := c.catalog.Search(r.Context(), c.query, c.from, pickerPage)
+	ctx, cancel := context.WithTimeout(r.Context(), pickerPatience)
+	defer cancel()
+	found, err := c.catalog.Search(ctx, c.query, c.from, pickerPage)
 	if err == nil && len(found.Items) == 0 && c.from > 0 {
 		c.from = 0
-		found, err = c.catalog.Search(r.Context(), c.query, 0, pickerPage)
+		found, err = c.catalog.Search(ctx, c.query, 0, pickerPage)
 	}
 	slow := errors.Is(err, catalog.ErrLoading)
 	if err != nil && !slow {
@@ -245,7 +284,7 @@ func (h *Handler) showPicker(w http.ResponseWriter, r *http.Request, status int,
 	p := &page.Picker{
 		Action: h.Base + "/pick" + query, Answer: h.Base + "/deeplink" + query,
 		Query: c.query, From: c.from, Total: found.Total, Earlier: -1, Later: -1,
-		Multiple: req.AcceptMultiple, Points: graded(req), Slow: slow, Incomplete: found.Incomplete,
+		Multiple: req.AcceptMultiple, Points: graded(req), Slow: slow, Incomplete: found.Incomplete, Gone: c.gone,
 	}
 	for _, it := range found.Items {
 		p.Results = append(p.Results, page.Choice{

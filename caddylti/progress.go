@@ -34,21 +34,20 @@ type progress struct {
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
-	work    sync.Cond // on mu
-	notes   map[string]*note
+	work    sync.Cond        // on mu
+	notes   map[string]*note // by cell
 	closing bool
 
 	seed maphash.Seed
-	busy [64]sync.Mutex // by lane: what is sent, and the memory of it, are one
+	busy [64]sync.Mutex // by cell: what is sent, and the memory of it, are one
 }
 
 // note is what a learner has seen since the last look.
 type note struct {
-	to     destination
-	before string   // the lane that the same cell had before it had a line item
-	owner  string   // of the scores
-	of     []string // ids of all pages that count
-	pages  map[string]bool
+	to    destination
+	owner string   // of the scores
+	of    []string // ids of all pages that count
+	pages map[string]bool
 }
 
 // pageID is the short name of a page in notes and records.
@@ -57,11 +56,15 @@ func pageID(pattern string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-// progressRecord is what the store has for a lane.
+// progressRecord is what the store has for a cell.
 type progressRecord struct {
 	Pages []string `json:"p,omitempty"` // ids
 	// Sent is the share that was sent last, by whatever it was.
 	Sent float64 `json:"s"`
+	// Item is set if the cell is found by its line item too, where To leads from
+	// that to it: programs with a key may know no more.
+	Item bool   `json:"i,omitempty"`
+	To   string `json:"t,omitempty"`
 }
 
 const (
@@ -103,16 +106,19 @@ func (p *progress) close(ctx context.Context) error {
 
 // visited notes that a learner has come to a page.
 func (p *progress) visited(ctx context.Context, n note, page string) error {
-	lane := n.to.lane()
+	cell := n.to.cell()
 	p.mu.Lock()
-	kept := p.notes[lane]
+	kept := p.notes[cell]
 	if kept == nil && len(p.notes) < maxNotes && !p.closing {
 		kept = &n
 		kept.pages = make(map[string]bool)
-		p.notes[lane] = kept
+		p.notes[cell] = kept
 	}
 	if kept != nil {
 		kept.of = n.of // of the newest configuration
+		if n.to.LineItem != "" {
+			kept.to = n.to
+		}
 		kept.pages[page] = true
 		p.work.Signal()
 		p.mu.Unlock()
@@ -120,7 +126,7 @@ func (p *progress) visited(ctx context.Context, n note, page string) error {
 	}
 	p.mu.Unlock()
 	n.pages = map[string]bool{page: true}
-	return p.write(ctx, lane, &n)
+	return p.write(ctx, cell, &n)
 }
 
 func (p *progress) worker() {
@@ -130,30 +136,30 @@ func (p *progress) worker() {
 			p.work.Wait()
 		}
 		var (
-			lane string
+			cell string
 			n    *note
 		)
-		for lane, n = range p.notes {
-			delete(p.notes, lane)
+		for cell, n = range p.notes {
+			delete(p.notes, cell)
 			break
 		}
 		p.mu.Unlock()
 		if n == nil {
 			return
 		}
-		if err := p.write(p.ctx, lane, n); err != nil && !p.again(lane, n, err) {
+		if err := p.write(p.ctx, cell, n); err != nil && !p.again(cell, n, err) {
 			return
 		}
 	}
 }
 
 // again puts back what could not be written. It returns false at the end.
-func (p *progress) again(lane string, n *note, err error) bool {
+func (p *progress) again(cell string, n *note, err error) bool {
 	p.mu.Lock()
-	if kept := p.notes[lane]; kept != nil {
+	if kept := p.notes[cell]; kept != nil {
 		maps.Copy(kept.pages, n.pages)
 	} else {
-		p.notes[lane] = n
+		p.notes[cell] = n
 	}
 	closing := p.closing
 	p.mu.Unlock()
@@ -170,10 +176,10 @@ func (p *progress) again(lane string, n *note, err error) bool {
 }
 
 // write adds what was noted to what is known, and sends the share if it is more.
-func (p *progress) write(ctx context.Context, lane string, n *note) error {
-	defer p.only(lane)()
+func (p *progress) write(ctx context.Context, cell string, n *note) error {
+	defer p.only(cell)()
 	for {
-		old, rec, err := p.load(ctx, lane, n.before)
+		old, rec, err := p.load(ctx, cell)
 		if err != nil {
 			return err
 		}
@@ -190,14 +196,14 @@ func (p *progress) write(ctx context.Context, lane string, n *note) error {
 		if len(pages) > maxPages { // of configurations long gone
 			maps.DeleteFunc(pages, func(page string, _ bool) bool { return !slices.Contains(n.of, page) })
 		}
-		next := progressRecord{Pages: slices.Sorted(maps.Keys(pages)), Sent: rec.Sent}
+		next := progressRecord{Pages: slices.Sorted(maps.Keys(pages)), Sent: rec.Sent, Item: rec.Item}
 		if share := float64(seen) / float64(len(n.of)); share > rec.Sent {
 			next.Sent = share
 			if err := p.send(ctx, &n.to, shareScore(seen, len(n.of)), n.owner); err != nil {
 				return err
 			}
 		}
-		ok, err := p.save(ctx, lane, old, &next)
+		ok, err := p.save(ctx, &n.to, cell, old, &next)
 		if err != nil || ok {
 			return err
 		}
@@ -218,8 +224,11 @@ func shareScore(seen, of int) ags.Score {
 // sent has a score of another source sent, and remembers it, so that no share
 // lowers it.
 func (p *progress) sent(ctx context.Context, d *destination, s *ags.Score, send func() error) error {
-	lane := d.lane()
-	defer p.only(lane)()
+	cell, err := p.find(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer p.only(cell)()
 	if err := send(); err != nil {
 		return err
 	}
@@ -227,60 +236,80 @@ func (p *progress) sent(ctx context.Context, d *destination, s *ags.Score, send 
 		return nil
 	}
 	for {
-		old, rec, err := p.load(ctx, lane, "")
+		old, rec, err := p.load(ctx, cell)
+		if err == nil {
+			rec.Sent = min(*s.ScoreGiven / *s.ScoreMaximum, 1)
+			var ok bool
+			if ok, err = p.save(ctx, d, cell, old, rec); ok {
+				return nil
+			}
+		}
 		if err != nil {
-			return err
-		}
-		if rec.Sent = *s.ScoreGiven / *s.ScoreMaximum; rec.Sent > 1 {
-			rec.Sent = 1
-		}
-		ok, err := p.save(ctx, lane, old, rec)
-		if err != nil || ok {
-			return err
+			p.warn("a score was taken, and could not be noted: pages visited later may lower it", err)
+			return nil
 		}
 	}
 }
 
-// only waits until nobody else of this process works on the lane.
-func (p *progress) only(lane string) (done func()) {
-	mu := &p.busy[maphash.String(p.seed, lane)%uint64(len(p.busy))]
+// find returns the cell of a destination, which may name its line item only.
+func (p *progress) find(ctx context.Context, d *destination) (string, error) {
+	cell := d.cell()
+	if d.Link != "" {
+		return cell, nil
+	}
+	_, rec, err := p.load(ctx, cell)
+	if err != nil || rec.To == "" {
+		return cell, err
+	}
+	return rec.To, nil
+}
+
+// only waits until nobody else of this process works on the cell.
+func (p *progress) only(cell string) (done func()) {
+	mu := &p.busy[maphash.String(p.seed, cell)%uint64(len(p.busy))]
 	mu.Lock()
 	return mu.Unlock
 }
 
-// load returns what is known of a lane, or of the one before it.
-func (p *progress) load(ctx context.Context, lane, before string) (old []byte, rec *progressRecord, err error) {
+// load returns what is known of a cell.
+func (p *progress) load(ctx context.Context, cell string) (old []byte, rec *progressRecord, err error) {
 	rec = new(progressRecord)
-	old, err = p.store.Get(ctx, progressKey(lane))
-	val := old
-	if errors.Is(err, store.ErrNotFound) && before != "" {
-		val, err = p.store.Get(ctx, progressKey(before))
-	}
+	old, err = p.store.Get(ctx, progressKey(cell))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, rec, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := json.Unmarshal(val, rec); err != nil {
+	if err := json.Unmarshal(old, rec); err != nil {
 		p.warn("what was known of pages visited cannot be read and begins anew", err)
 		rec = new(progressRecord)
 	}
 	return old, rec, nil
 }
 
-func (p *progress) save(ctx context.Context, lane string, old []byte, rec *progressRecord) (bool, error) {
+func (p *progress) save(ctx context.Context, d *destination, cell string, old []byte, rec *progressRecord) (bool, error) {
+	if lane := d.lane(); lane != cell && d.Link != "" && !rec.Item {
+		to, err := json.Marshal(progressRecord{To: cell})
+		if err != nil {
+			return false, err
+		}
+		if err := p.store.Put(ctx, progressKey(lane), to, handleLifetime); err != nil {
+			return false, err
+		}
+		rec.Item = true
+	}
 	val, err := json.Marshal(rec)
 	if err != nil {
 		return false, err
 	}
 	switch {
 	case old == nil:
-		return p.store.PutIfAbsent(ctx, progressKey(lane), val, handleLifetime)
+		return p.store.PutIfAbsent(ctx, progressKey(cell), val, handleLifetime)
 	case bytes.Equal(old, val):
 		return true, nil
 	}
-	return p.store.Swap(ctx, progressKey(lane), old, val, handleLifetime)
+	return p.store.Swap(ctx, progressKey(cell), old, val, handleLifetime)
 }
 
-func progressKey(lane string) string { return "progress:" + lane }
+func progressKey(cell string) string { return "progress:" + cell }

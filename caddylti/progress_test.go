@@ -66,9 +66,9 @@ func TestProgress(t *testing.T) {
 		p := newProgress(st, sent.send, func(string, error) { warned.Add(1) })
 		pages := []string{"a", "b", "c", "d"}
 		linked := destination{course: course{Platform: "lms", Deployment: "1"}, User: "maeve", Link: "link-1"}
-		visited := func(d destination, before, page string) {
+		visited := func(d destination, page string) {
 			t.Helper()
-			if err := p.visited(t.Context(), note{to: d, before: before, of: pages}, page); err != nil {
+			if err := p.visited(t.Context(), note{to: d, of: pages}, page); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
@@ -79,26 +79,26 @@ func TestProgress(t *testing.T) {
 				t.Fatalf("%s: sent %q, expected %q", what, got, want)
 			}
 		}
-		visited(linked, "", "a")
+		visited(linked, "a")
 		expect("the first page", "maeve 1/4 InProgress")
-		visited(linked, "", "a")
+		visited(linked, "a")
 		expect("the same page", "maeve 1/4 InProgress")
 
 		// The line item that was made for the first score is in the next launch:
 		// what was visited stays visited.
 		item := linked
-		item.LineItem, item.Link = "https://lms.example/items/1", ""
-		visited(item, linked.lane(), "b")
+		item.LineItem = "https://lms.example/items/1"
+		visited(item, "b")
 		expect("with a line item", "maeve 1/4 InProgress", "maeve 2/4 InProgress")
 
 		// A store that is away loses nothing.
 		st.asked = func() { // another page, while the one before is being written
-			if err := p.visited(t.Context(), note{to: item, before: linked.lane(), of: pages}, "d"); err != nil {
+			if err := p.visited(t.Context(), note{to: item, of: pages}, "d"); err != nil {
 				t.Error(err)
 			}
 		}
 		st.away.Store(true)
-		visited(item, linked.lane(), "c")
+		visited(item, "c")
 		expect("without a store", "maeve 1/4 InProgress", "maeve 2/4 InProgress")
 		if warned.Load() == 0 {
 			t.Error("nobody was told")
@@ -157,6 +157,51 @@ func TestProgressNeverLowers(t *testing.T) {
 		one := note{to: destination{User: "robin", LineItem: "x"}, of: pages}
 		if err := p.visited(t.Context(), one, "a"); err != nil || !slices.Contains(sent.all(), "robin 1/4 InProgress") {
 			t.Errorf("%v, sent %q", err, sent.all())
+		}
+	})
+}
+
+// One cell is one, whoever names it by what: an old session by its activity, a
+// new one with the line item that was made since, a program by that alone.
+func TestProgressOfOneCell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := memory.New(memory.Options{})
+		defer st.Close()
+		var sent sentScores
+		p := newProgress(st, sent.send, func(_ string, err error) { t.Error(err) })
+		old := destination{User: "zoe", Link: "link-1"}
+		launched := old
+		launched.LineItem = "https://lms.example/items/1"
+		program := launched
+		program.Link = ""
+		pages := []string{"a", "b", "c", "d"}
+		visited := func(d destination, page string) {
+			t.Helper()
+			if err := p.visited(t.Context(), note{to: d, of: pages}, page); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		score := func(d destination, given float64) {
+			t.Helper()
+			maximum := 10.
+			if err := p.sent(t.Context(), &d, &ags.Score{ScoreGiven: &given, ScoreMaximum: &maximum}, func() error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		visited(old, "a")      // 1/4
+		score(launched, 1)     // 1/10, and what was visited stays
+		visited(launched, "b") // 2/4
+		score(program, 9)      // 9/10
+		visited(old, "c")      // 3/4 is less
+		score(program, 1)      // 1/10
+		visited(launched, "d") // 4/4
+		want := []string{"zoe 1/4 InProgress", "zoe 2/4 InProgress", "zoe 4/4 "}
+		if got := sent.all(); !slices.Equal(got, want) {
+			t.Errorf("sent %q, expected %q", got, want)
+		}
+		if err := p.close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -80,8 +80,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 		Title     string `json:"title"`
 		Status    int    `json:"status"`
 		Code      string `json:"code"`
+		Detail    string `json:"detail,omitempty"`
 		Reference string `json:"reference,omitempty"`
-	}{"about:blank", title, status, string(e.Code), reference})
+	}{"about:blank", title, status, string(e.Code), strings.Join(ref.notes, "; "), reference})
 	if err != nil {
 		return err
 	}

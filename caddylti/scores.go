@@ -37,6 +37,7 @@ type course struct {
 	Context      string   `json:"c,omitempty"`
 	LineItems    string   `json:"l,omitempty"` // URL
 	Scopes       []string `json:"s,omitempty"`
+	Roster       string   `json:"m,omitempty"` // URL
 }
 
 // destination is where a score goes: a learner's cell in the gradebook.
@@ -44,8 +45,9 @@ type destination struct {
 	course
 	User     string `json:"u"`
 	LineItem string `json:"i,omitempty"`
-	// Link is the resource link whose line item is to be found or made, where no
-	// LineItem is known, and Label what it is to be called.
+	// Link is the resource link that was opened, if the score is for that: its
+	// line item is found or made where no LineItem is known. Label is what it is
+	// called.
 	Link  string `json:"k,omitempty"`
 	Label string `json:"t,omitempty"`
 	// Test is set for a person who is none: a teacher who looks at the course as
@@ -63,6 +65,28 @@ func (d *destination) lane() string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// cell is lane, but the same before and after the activity had a line item.
+func (d *destination) cell() string {
+	if d.Link == "" {
+		return d.lane()
+	}
+	linked := *d
+	linked.LineItem = ""
+	return linked.lane()
+}
+
+// queue names the registration: what waits for one delays no other. Names of
+// platforms are those of a site, and another site may have the same.
+func (c *course) queue() string {
+	return c.Platform + " " + base64.RawURLEncoding.EncodeToString(c.Registration)
+}
+
+// queueName returns the name in what queue returned.
+func queueName(queue string) string {
+	name, _, _ := strings.Cut(queue, " ")
+	return name
+}
+
 // group names the course, for the list of its scores.
 func (c *course) group() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%x %q %q", c.Registration, c.Deployment, c.Context))
@@ -74,37 +98,55 @@ func (c *course) grants(scopes ...string) bool {
 	return slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(c.Scopes, s) })
 }
 
+// errNoGrades is the refusal where there is no grade service.
+var errNoGrades = refuseAPI(http.StatusConflict, problemService, "the launch names no grade service: the platform's administrator has to switch it on for this tool")
+
 // mustGrant refuses a call for which the claim has no scope.
 func (c *course) mustGrant(scopes ...string) error {
 	if c.grants(scopes...) {
 		return nil
 	}
+	if len(c.Scopes) == 0 && c.LineItems == "" {
+		return errNoGrades // only its roster is known
+	}
 	return refuseAPI(http.StatusForbidden, problemScope, "the platform does not let this tool use %s: its administrator has to grant it", scopes[0])
 }
 
-// courseOf returns the course of a launch, if the platform has services there.
-func (h *Handler) courseOf(f *facts) (*course, error) {
+// gradesOf returns the course of a launch, if the platform takes grades there.
+func (h *Handler) gradesOf(f *facts) (*course, error) {
 	if f.Grades == nil {
-		return nil, refuseAPI(http.StatusConflict, problemService, "the launch names no grade service: the platform's administrator has to switch it on for this tool")
+		return nil, errNoGrades
 	}
+	return h.courseOf(f)
+}
+
+// courseOf returns the course of a launch.
+func (h *Handler) courseOf(f *facts) (*course, error) {
 	p := h.platform(f.Platform)
 	if p == nil {
 		return nil, refuseAPI(http.StatusConflict, problemService, "the platform of the launch is no longer configured")
 	}
-	return &course{
-		Platform: p.Name, Registration: registrationHash(&p.registration), Deployment: f.Deployment, Context: f.ContextID,
-		LineItems: f.Grades.LineItems, Scopes: f.Grades.Scopes,
-	}, nil
+	if p.service.TokenURL == "" {
+		return nil, refuseAPI(http.StatusConflict, problemService, "platform %s has no token_url in this site's configuration, and its services need one", p.Name)
+	}
+	at := &course{
+		Platform: p.Name, Registration: registrationHash(&p.registration), Deployment: f.Deployment, Context: f.ContextID, Roster: f.Roster,
+	}
+	if f.Grades != nil {
+		at.LineItems, at.Scopes = f.Grades.LineItems, f.Grades.Scopes
+	}
+	return at, nil
 }
 
 // destination returns where a score of the caller's launch goes, and whether he
 // may send it there. Both arguments may be empty.
 func (h *Handler) destination(c *caller, user, lineItem string) (*destination, error) {
 	f := c.visit.facts
-	at, err := h.courseOf(f)
+	at, err := h.gradesOf(f)
 	if err != nil {
 		return nil, err
 	}
+	at.Roster = "" // no score needs it
 	if err := at.mustGrant(ags.ScopeScore); err != nil {
 		return nil, err
 	}
@@ -123,10 +165,10 @@ func (h *Handler) destination(c *caller, user, lineItem string) (*destination, e
 	case lineItem != f.Grades.LineItem && !c.instructor():
 		return nil, refuseAPI(http.StatusForbidden, problemForbidden, "lineItem is not the one of this launch: only an instructor's launch, or a key, may score others")
 	}
-	if d.LineItem == "" {
-		if at.LineItems == "" || f.ResourceLink == "" || !at.grants(ags.ScopeLineItem) {
-			return nil, refuseAPI(http.StatusConflict, problemService, "the activity has no line item, and the platform does not let this tool make one")
-		}
+	if d.LineItem == "" && (at.LineItems == "" || f.ResourceLink == "" || !at.grants(ags.ScopeLineItem)) {
+		return nil, refuseAPI(http.StatusConflict, problemService, "the activity has no line item, and the platform does not let this tool make one")
+	}
+	if d.LineItem == f.Grades.LineItem {
 		d.Link, d.Label = f.ResourceLink, f.ResourceTitle
 	}
 	return d, nil
@@ -184,7 +226,7 @@ func (h *Handler) rememberCourse(r *http.Request, ready *ready, data []byte) err
 		return nil
 	}
 	f := new(facts)
-	if err := json.Unmarshal(data, f); err != nil || f.Grades == nil || f.ContextID == "" {
+	if err := json.Unmarshal(data, f); err != nil || (f.Grades == nil && f.Roster == "") || f.ContextID == "" {
 		return err
 	}
 	at, err := h.courseOf(f)
@@ -211,7 +253,12 @@ func (h *Handler) courseByQuery(r *http.Request, ready *ready, c *caller, what s
 	if err := c.key.covers(name, id, what); err != nil {
 		return nil, err
 	}
-	p := h.platform(name)
+	return h.knownCourse(r, ready, name, id)
+}
+
+// knownCourse returns the course of a platform, if somebody has come from there.
+func (h *Handler) knownCourse(r *http.Request, ready *ready, platform, id string) (*course, error) {
+	p := h.platform(platform)
 	if p == nil {
 		return nil, invalid("platform", "no platform of this site has that name")
 	}
@@ -470,7 +517,7 @@ func (b *backend) enqueue(ctx context.Context, d *destination, score ags.Score, 
 		return outbox.Entry{}, err
 	}
 	entry, err := b.outbox.Put(ctx, outbox.New{
-		Platform: d.Platform, Lane: d.lane(), Group: d.group(), Owner: owner, Time: at,
+		Platform: d.queue(), Lane: d.lane(), Group: d.group(), Owner: owner, Time: at,
 		// Most platforms do not say how finely they count; to count whole
 		// seconds costs at most one of them.
 		WholeSeconds: true,

@@ -180,7 +180,7 @@ var (
 	formTags   = regexp.MustCompile(`(?s)<form id="picker" method="post" action="([^"]*)">(.*?)</form>`)
 	inputTags  = regexp.MustCompile(`<input ([^>]*)>`)
 	attributes = regexp.MustCompile(`([a-z-]+)="([^"]*)"`)
-	choiceTags = regexp.MustCompile(`(?s)<h2 id="c\d+">(.*?)</h2>`)
+	choiceTags = regexp.MustCompile(`(?s)<h2 id="c\d+"[^>]*>(.*?)</h2>`)
 	buttonTags = regexp.MustCompile(`<button ([^>]*)>`)
 )
 
@@ -294,7 +294,7 @@ func TestPicker(t *testing.T) {
 	claims := tool.told(t, c.send("answer"))
 	items, _ := json.Marshal(claims[claimDeepLink+"content_items"])
 	want := fmt.Sprintf(`[{"custom":{"item":"/ch1.html"},"lineItem":{"label":"Our tides","resourceId":"/ch1.html","scoreMaximum":2.5},"text":"Why the sea rises \u0026 falls","thumbnail":{"url":%q},"title":"Our tides","type":"ltiResourceLink","url":%q},`+
-		`{"custom":{"item":"task-9","level":"easy"},"lineItem":{"label":"Task nine","resourceId":"task-9","scoreMaximum":7.5,"tag":"practice"},"title":"Task nine","type":"ltiResourceLink","url":%q}]`,
+		`{"custom":{"item":"task-9","item_path":"/app?task=9","level":"easy"},"lineItem":{"label":"Task nine","resourceId":"task-9","scoreMaximum":7.5,"tag":"practice"},"title":"Task nine","type":"ltiResourceLink","url":%q}]`,
 		tool.url("/pics/tides.png"), tool.url("/ch1.html"), tool.url("/app?task=9"))
 	if string(items) != want {
 		t.Errorf("items\n%s, expected\n%s", items, want)
@@ -321,9 +321,12 @@ func TestPicker(t *testing.T) {
 	// What was picked opens, for a learner, exactly where it is; and by its
 	// identity where the platform has only the tool's own address left.
 	learner := newBrowser(t)
-	for target, want := range map[string]string{"/ch1.html": "/ch1.html", "/app?task=9": "/app?task=9", "/lti/launch": "/app?task=9", "/": "/"} {
+	for target, want := range map[string]string{
+		"/ch1.html": "/ch1.html", "/app?task=9": "/app?task=9", "/lti/launch": "/app?task=9", "/": "/",
+		"/app?task=old": "/app?task=9", // where it was when it was picked
+	} {
 		res := tool.mustLaunch(learner, map[string]any{
-			ltitest.Claim("target_link_uri"): tool.url(target), ltitest.Claim("custom"): map[string]string{"item": "task-9"},
+			ltitest.Claim("target_link_uri"): tool.url(target), ltitest.Claim("custom"): map[string]string{"item": "task-9", "item_path": "/app?task=old"},
 		})
 		if got := res.Header.Get("Location"); got != tool.url(want) {
 			t.Errorf("an item at %s opens %s", target, got)
@@ -359,16 +362,10 @@ func TestPickerKeepsToSettings(t *testing.T) {
 	if got := items(c); got[0].(map[string]any)["lineItem"] != nil {
 		t.Errorf("without line items: %v", got)
 	}
-	// Links only.
-	c = begin(map[string]any{"accept_types": []string{"link", "file"}})
-	c.press("add", "/quiz/")
-	if got := items(c)[0].(map[string]any); got["type"] != "link" || got["url"] != tool.url("/quiz/") || got["custom"] != nil || got["lineItem"] != nil {
-		t.Errorf("links only: %v", got)
-	}
 	// Nothing that there is.
 	b := newBrowser(t)
-	if res := b.get(tool.request(b, map[string]any{"accept_types": []string{"file"}})); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, "accept_types: file") {
-		t.Errorf("files only: %d %s", res.StatusCode, res.body)
+	if res := b.get(tool.request(b, map[string]any{"accept_types": []string{"file", "link"}})); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, "accept_types: file, link") {
+		t.Errorf("files and links only: %d %s", res.StatusCode, res.body)
 	}
 	// Nothing chosen, by way of the button.
 	c = begin(map[string]any{"data": ltitest.Absent})
@@ -382,7 +379,7 @@ func TestPickerKeepsToSettings(t *testing.T) {
 	// A maximum score that is none is asked for again.
 	c = begin(nil)
 	c.press("add", "/ch1.html")
-	for _, wrong := range []string{"0", "-1", "ten", "1e99", "NaN", "Inf", "0x10"} {
+	for _, wrong := range []string{"0", "-1", "ten", "1e99", "NaN", "Inf", "0x10", "1,000", "1.000", "1e2"} {
 		c.form.Set("points", wrong)
 		res := c.send("answer")
 		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, `aria-invalid="true"`) || sentJWT.MatchString(res.body) {
@@ -570,6 +567,7 @@ func TestAppChoosesContent(t *testing.T) {
 		mu    sync.Mutex
 		token string
 		seen  http.Header
+		at    string // where the newest request landed
 	)
 	app := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -582,9 +580,10 @@ func TestAppChoosesContent(t *testing.T) {
 	begin := func(settings map[string]any) (token string) {
 		t.Helper()
 		where := tool.request(b, settings)
-		if where != tool.url("/choose") {
+		if !strings.HasPrefix(where, tool.url("/choose?lti_launch_id=")) {
 			t.Fatalf("the request lands at %s", where)
 		}
+		at = where
 		b.get(where)
 		mu.Lock()
 		defer mu.Unlock()
@@ -667,7 +666,7 @@ func TestAppChoosesContent(t *testing.T) {
 		}
 		post := func(body string, header ...string) *answer {
 			t.Helper()
-			return b.do(b.request("POST", tool.url("/lti/deeplink"), strings.NewReader(body), append([]string{"Content-Type", kind, "Sec-Fetch-Mode", "navigate", "Referer", tool.url("/choose")}, header...)...))
+			return b.do(b.request("POST", tool.url("/lti/deeplink"), strings.NewReader(body), append([]string{"Content-Type", kind, "Sec-Fetch-Mode", "navigate", "Referer", at}, header...)...))
 		}
 		if res := post(body, "Sec-Fetch-Site", "cross-site"); res.StatusCode != http.StatusForbidden {
 			t.Errorf("from another site: %d", res.StatusCode)
@@ -734,4 +733,89 @@ func TestPickerOfALargeSite(t *testing.T) {
 	if more := residentMemory(t, tool.caddy) - before; more > 300<<20 { // with the race detector, which takes five to ten times as much
 		t.Errorf("%d MB for %d pages", more>>20, count)
 	}
+}
+
+// Two requests under way in one browser, from two courses: what the page of one
+// answers goes to that one's course, and where it is not clear, to none.
+func TestAppChoosesContentForTheRightCourse(t *testing.T) {
+	var mu sync.Mutex
+	var token string
+	app := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		token = r.Header.Get("X-LTI-Token")
+	})
+	tool := startTool(t, "api\ndeep_linking app", "reverse_proxy "+strings.TrimPrefix(app, "http://"))
+	b := newBrowser(t)
+	begin := func(course string) (where string) {
+		t.Helper()
+		diff := ltitest.With(wantsContent(map[string]any{"data": course}), map[string]any{
+			ltitest.Claim("context"): map[string]any{"id": course}, ltitest.Claim("target_link_uri"): tool.url("/choose?x=1#part"),
+		})
+		where = tool.mustLaunch(b, diff).Header.Get("Location")
+		if !strings.HasPrefix(where, tool.url("/choose?x=1&lti_launch_id=")) || !strings.HasSuffix(where, "#part") {
+			t.Fatalf("it lands at %s", where)
+		}
+		return where
+	}
+	first, second := begin("course-a"), begin("course-b")
+	answer := func(from string) *answer {
+		t.Helper()
+		b.get(tool.url("/save"), "Referer", from)
+		mu.Lock()
+		defer mu.Unlock()
+		return b.do(b.request("POST", tool.url("/lti/api/v1/deeplink"), strings.NewReader("{}"), "Authorization", "Bearer "+token, "Content-Type", "application/json"))
+	}
+	if res := answer(""); res.StatusCode != http.StatusConflict || res.json(t)["code"] != "launch_ambiguous" {
+		t.Errorf("of neither page: %d %s", res.StatusCode, res.body)
+	}
+	if res := b.post(tool.url("/lti/deeplink"), "content_items=[]", "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusConflict || sentJWT.MatchString(res.body) {
+		t.Errorf("a form of neither page: %d %s", res.StatusCode, res.body)
+	}
+	if got := tool.told(t, answer(first))[claimDeepLink+"data"]; got != "course-a" {
+		t.Errorf("the first page answers %v", got)
+	}
+	if got := tool.told(t, b.post(tool.url("/lti/deeplink"), "content_items=[]", "Sec-Fetch-Site", "same-origin", "Referer", second))[claimDeepLink+"data"]; got != "course-b" {
+		t.Errorf("the second page answers %v", got)
+	}
+}
+
+// A folder within the site's root needs to know that.
+func TestPickerWithoutARoot(t *testing.T) {
+	dir := pages(t, course)
+	tool := startTool(t, "items {\nfolder .\n}", "file_server {\nroot "+dir+"\n}")
+	b := newBrowser(t)
+	if res := b.get(tool.request(b, nil)); res.StatusCode != http.StatusServiceUnavailable || strings.Contains(res.body, "html</p>") {
+		t.Errorf("got %d %s", res.StatusCode, res.body)
+	}
+	until(t, "the reason in the log", func() bool { return strings.Contains(tool.log.String(), "write root * DIR in the site") })
+}
+
+// A list that hangs keeps neither a launch nor the picker waiting for long.
+func TestPickerOfASlowSite(t *testing.T) {
+	release := make(chan struct{})
+	app := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	tool := startTool(t, "items {\nitem /here \"Here\"\njson "+app+"/items.json\n}", echo)
+	begun := time.Now()
+	res := tool.mustLaunch(newBrowser(t), map[string]any{
+		ltitest.Claim("target_link_uri"): tool.url("/lti/launch"), ltitest.Claim("custom"): map[string]string{"item": "elsewhere"},
+	})
+	if res.Header.Get("Location") != tool.url("/") || time.Since(begun) > 3*time.Second { // the list may take 5 s
+		t.Errorf("a launch lands at %s after %s", res.Header.Get("Location"), time.Since(begun))
+	}
+	b := newBrowser(t)
+	c := tool.choose(b, tool.request(b, nil))
+	if !strings.Contains(c.res.body, "still being read") {
+		t.Errorf("the picker shows %s", c.res.body)
+	}
+	close(release)
+	until(t, "the list to be there", func() bool {
+		c.press("do", "search")
+		return slices.Equal(c.titles(), []string{"Here"})
+	})
 }

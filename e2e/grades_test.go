@@ -489,6 +489,11 @@ func TestLineItemIsMadeOnce(t *testing.T) {
 			t.Errorf("two line items: %+v", grades)
 		}
 	}
+	// The activity had a column, which the launch did not name: it is used.
+	teacher := s.open(newBrowser(t), "u-1001", "c-31", "quiz-one")
+	if res := s.call(t, teacher, "GET", "lineitems", ""); strings.Count(res.body, `"label"`) != 2 {
+		t.Errorf("the course has %s", res.body)
+	}
 }
 
 // Two tabs of one learner: the token of each is for its own activity.
@@ -681,7 +686,7 @@ func TestGradesPage(t *testing.T) {
 		t.Fatalf("a platform that leads elsewhere: %v", dead)
 	}
 	res := b.get(s.site("/lti/grades"))
-	for _, want := range []string{"u-2001", "7 / 10", "9 / 10", "Delivered", "Failed", "Send again"} {
+	for _, want := range []string{"Maeve O&#39;Hara", "7 / 10", "9 / 10", "Delivered", "Failed", "Send again"} {
 		if !strings.Contains(res.body, want) {
 			t.Errorf("the page has no %q:\n%s", want, res.body)
 		}
@@ -714,6 +719,42 @@ func TestGradesPage(t *testing.T) {
 	}
 	if res := b.post(s.site("/lti/grades"), form, "Sec-Fetch-Site", "same-origin"); res.StatusCode != http.StatusConflict {
 		t.Errorf("a third time: %d", res.StatusCode)
+	}
+}
+
+// The page of one course stays with it, whatever else is open beside it.
+func TestGradesPagesOfTwoCourses(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	token := s.open(newBrowser(t), "u-2001", "c-31", "quiz-one")
+	s.fault(t, "scores", "redirect")
+	dead := s.call(t, token, "POST", "scores?wait=20s", `{"scoreGiven": 9, "scoreMaximum": 10}`).json(t)
+	if dead["state"] != "dead" {
+		t.Fatalf("got %v", dead)
+	}
+	s.fault(t, "reset", "faults")
+	b := newBrowser(t)
+	first, _ := s.call(t, s.open(b, "u-1001", "c-31", "quiz-two"), "GET", "launch", "").json(t)["launch_id"].(string)
+	s.open(b, "u-1001", "c-32", "quiz-one")
+	res := b.get(s.site("/lti/grades?lti_launch_id=" + first))
+	// Learners by name, and what they did, for a platform that lets that be known.
+	for _, want := range []string{"Stars &amp; Planets", "Maeve O&#39;Hara", "Quiz one", "Send again"} {
+		if !strings.Contains(res.body, want) {
+			t.Errorf("the page lacks %s:\n%s", want, res.body)
+		}
+	}
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "frame-ancestors") {
+		t.Errorf("policy %s", csp)
+	}
+	m := regexp.MustCompile(`<form method="post" action="(/lti/grades[^"]*)">`).FindStringSubmatch(res.body)
+	if m == nil {
+		t.Fatalf("no form in %s", res.body)
+	}
+	res = b.post(s.site(html.UnescapeString(m[1])), url.Values{"id": {dead["id"].(string)}}.Encode(), "Sec-Fetch-Site", "same-origin")
+	if res.StatusCode != http.StatusSeeOther || !strings.Contains(res.Header.Get("Location"), first) {
+		t.Errorf("sent again: %d to %s: %s", res.StatusCode, res.Header.Get("Location"), res.body)
+	}
+	if res := b.get(s.site("/lti/grades")); !strings.Contains(res.body, "no score in this course yet") {
+		t.Errorf("the other course: %s", res.body)
 	}
 }
 

@@ -27,13 +27,13 @@ type scoreSink struct {
 func (s *scoreSink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case r.URL.Path == "/token":
+	switch r.URL.Path {
+	case "/token":
 		token := fmt.Sprint("token-", s.tokens.Add(1))
 		s.valid[token] = time.Now().Add(time.Duration(s.life) * time.Second)
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, `{"access_token": %q, "token_type": "Bearer", "expires_in": %d, "scope": "https://purl.imsglobal.org/spec/lti-ags/scope/score"}`, token, s.life)
-	case r.URL.Path == "/items/1/scores":
+	case "/items/1/scores":
 		until, ok := s.valid[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 		if !ok || time.Now().After(until) {
 			s.refused.Add(1)

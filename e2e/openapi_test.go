@@ -90,12 +90,18 @@ func validate(tb testing.TB, method, path string, res *answer) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	body, err := jsonschema.UnmarshalJSON(strings.NewReader(res.body))
-	if err != nil {
-		tb.Errorf("%s %s: %v in %s", method, path, err, res.body)
-		return
+	docs := []string{res.body}
+	if mediaType == "application/x-ndjson" {
+		docs = strings.Split(strings.TrimSuffix(res.body, "\n"), "\n")
 	}
-	if err := schema.Validate(body); err != nil {
-		tb.Errorf("%s %s: %s is not as the OpenAPI file says: %v", method, path, res.body, err)
+	for _, doc := range docs {
+		body, err := jsonschema.UnmarshalJSON(strings.NewReader(doc))
+		if err != nil {
+			tb.Errorf("%s %s: %v in %s", method, path, err, doc)
+			return
+		}
+		if err := schema.Validate(body); err != nil {
+			tb.Errorf("%s %s: %s is not as the OpenAPI file says: %v", method, path, doc, err)
+		}
 	}
 }

@@ -71,6 +71,8 @@ const (
 	CodeDeepLinkExpired      Code = "deep_link_expired"
 	CodeDeepLinkUsed         Code = "deep_link_used"
 	CodeDeepLinkRefused      Code = "deep_link_refused"
+	CodeRosterMissing        Code = "roster_missing"
+	CodeRosterFailed         Code = "roster_failed"
 	CodeSubjectMissing       Code = "sub_missing"
 	CodeSubjectInvalid       Code = "sub_invalid"
 	CodeUserClaimMissing     Code = "user_claim_missing"
@@ -141,6 +143,8 @@ var rules = map[Code]Rule{
 	CodeDeepLinkExpired:      {"Deep Linking 2.0 §4.5", MenderPerson, 410},
 	CodeDeepLinkUsed:         {"Deep Linking 2.0 §4.5", MenderPerson, 409},
 	CodeDeepLinkRefused:      {"Deep Linking 2.0 §4.5", MenderTool, 422},
+	CodeRosterMissing:        {"Names and Role Provisioning 2.0 §3.6.1.1", MenderPlatform, 409},
+	CodeRosterFailed:         {"Names and Role Provisioning 2.0 §2", MenderPlatform, 502},
 	CodeSubjectMissing:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeSubjectInvalid:       {"LTI 1.3 §5.3.6", MenderPlatform, 400},
 	CodeUserClaimMissing:     {"LTI 1.3 §5.4", MenderPlatform, 403},

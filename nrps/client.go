@@ -86,7 +86,9 @@ type Filter struct {
 	Limit int
 }
 
-func (f *Filter) normalize() error {
+// Normalize gives f the form in which it is applied, or says what is wrong with it.
+// [Client.Open] does it too; filters that mean the same are equal afterwards.
+func (f *Filter) Normalize() error {
 	if f.Role != "" {
 		uri := lti.NormalizeRole(f.Role)
 		if uri == f.Role {
@@ -141,7 +143,7 @@ func (c *Client) Open(ctx context.Context, f Filter) (*Roster, error) {
 	if c.endpoint.URL == "" {
 		return nil, fault.NotOffered(op, "context_memberships_url")
 	}
-	if err := f.normalize(); err != nil {
+	if err := f.Normalize(); err != nil {
 		return nil, fault.Invalid(op, err)
 	}
 	limit := ""
@@ -200,7 +202,7 @@ func (r *Roster) Members() iter.Seq2[Member, error] {
 		release := func() bool {
 			m := held
 			held = nil
-			if m == nil || !r.roll.tell(m) {
+			if m == nil || !r.roll.tell(m, r.filter.Role) {
 				return true
 			}
 			r.news = true

@@ -40,6 +40,10 @@ type Member struct {
 	// platform tells them.
 	GroupEnrollments []GroupEnrollment `json:"group_enrollments,omitempty"`
 
+	// Again says that the person was yielded before with this status, and with
+	// fewer roles; see [Roster.Members].
+	Again bool `json:"-"`
+
 	// Extra are members of the JSON object with other names, as they came.
 	Extra map[string]json.RawMessage `json:"-"`
 }

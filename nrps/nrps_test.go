@@ -181,6 +181,14 @@ func TestRepeatedMembers(t *testing.T) {
 		if err != nil || short(members) != tt.members {
 			t.Errorf("%s: %s, %v, want %s", tt.name, short(members), err, tt.members)
 		}
+		yielded := make(map[string]bool)
+		for _, m := range members {
+			if who := m.UserID + m.Status; m.Again != yielded[who] {
+				t.Errorf("%s: %s is there again: %v", tt.name, who, m.Again)
+			} else {
+				yielded[who] = true
+			}
+		}
 	}
 
 	// More different roles than can be remembered: nobody is lost.

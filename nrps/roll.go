@@ -22,8 +22,9 @@ func newRoll() *roll { return &roll{hash: newHasher(), seen: make(map[[2]uint64]
 
 // tell notes a member and reports whether that is news: a person who was not told
 // before with this status, or not with all of these roles. Who was told before
-// gets the roles of then, too.
-func (r *roll) tell(m *Member) bool {
+// gets the roles of then, too, and is there again if they have the role of the
+// filter.
+func (r *roll) tell(m *Member, role string) bool {
 	mask := r.mask(m.Roles)
 	key := r.hash.of(m.Status + "\x00" + m.UserID)
 	before, again := r.seen[key]
@@ -31,6 +32,7 @@ func (r *roll) tell(m *Member) bool {
 		return false
 	}
 	r.seen[key] = before | mask
+	m.Again = again && (role == "" || before&r.mask([]string{role}) != 0)
 	for i, role := range r.roles {
 		if before&(1<<i) != 0 {
 			m.addRoles(role)

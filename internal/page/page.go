@@ -71,10 +71,12 @@ type Exchange struct {
 type Score struct {
 	When    string // RFC 3339
 	Learner string
-	Points  string
-	State   string // id of a word: state_queued and its like
-	Reason  string
-	Resend  *Form // offered for what failed
+	// Activity is what it is for, if it is known.
+	Activity string
+	Points   string
+	State    string // id of a word: state_queued and its like
+	Reason   string
+	Resend   *Form // offered for what failed
 }
 
 // Page is what is shown.
@@ -84,6 +86,7 @@ type Page struct {
 	Fields    []Field
 	Scores    []Score
 	Next      string // where older scores are
+	Course    string // what it is about
 	Exchange  *Exchange
 	Window    *Form // opens a window of its own
 	Post      *Form // is posted at once, to the platform

@@ -17,6 +17,7 @@ type Picker struct {
 	Points         bool // the platform takes maximum scores
 	Slow           bool // the list is still being read
 	Incomplete     bool // a part of it could not be read
+	Gone           bool // something that had been chosen is no longer there
 }
 
 // First and Last count the results that are shown, from 1.

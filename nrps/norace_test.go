@@ -1,0 +1,5 @@
+//go:build !race
+
+package nrps
+
+const raced = false
