@@ -14,7 +14,7 @@ export GOWORK := off
 STEP := scripts/step
 TOOLS := bin/tools/.done
 RACE_TEST := env CGO_ENABLED=1 go test
-RACE_FLAGS := -race -timeout 30m ./...
+TEST_FLAGS := -timeout 30m ./...
 
 .PHONY: help
 help: ## List the targets
@@ -48,11 +48,13 @@ lint: $(TOOLS) ## Check formatting, go vet, golangci-lint
 
 .PHONY: race
 race: ## Run the tests of the plugin's module with the race detector
-	@$(STEP) "go test -race" $(RACE_TEST) $(RACE_FLAGS)
+	@$(STEP) "go test -race" $(RACE_TEST) -race $(TEST_FLAGS)
 
+# The tests build their Caddy with the race detector. They themselves do without:
+# chromedp 0.23 has a race of its own where it attaches to a window.
 .PHONY: e2e
 e2e: setup ## Run the tests with a browser and a live Caddy
-	@$(STEP) "go test -race in e2e" $(RACE_TEST) -C e2e $(RACE_FLAGS)
+	@$(STEP) "go test in e2e" $(RACE_TEST) -C e2e $(TEST_FLAGS)
 
 .PHONY: caddyfiles
 caddyfiles: build ## Check that every Caddyfile is formatted and valid
