@@ -76,8 +76,12 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.timer.Stop()
 	b.left -= time.Since(start)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%s: %w", b.what, stalled(b.ctx, err))
+	switch ended := context.Cause(b.ctx); {
+	case err == nil:
+	case ended != nil: // giving up may end the connection in a way that looks like the end of the answer
+		err = fmt.Errorf("%s: read the body: %w", b.what, ended)
+	case !errors.Is(err, io.EOF):
+		err = fmt.Errorf("%s: %w", b.what, err)
 	}
 	return n, err
 }

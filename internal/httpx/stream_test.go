@@ -351,3 +351,27 @@ func TestOpenConnections(t *testing.T) {
 	stream.Body.Close()
 	<-left
 }
+
+// A server that notices that we give up may still end its answer as if that were
+// all.
+func TestOpenGivenUpIsNotTheEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		why  error
+		want error
+	}{
+		{"by the caller", nil, context.Canceled},
+		{"for want of time", errStalled, context.DeadlineExceeded},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cancel(tt.why)
+			timer := time.AfterFunc(time.Hour, func() {})
+			defer timer.Stop()
+			b := &streamBody{ctx: ctx, what: "get it", body: strings.NewReader(""), timer: timer, wait: time.Minute, left: time.Minute}
+			if n, err := b.Read(make([]byte, 1)); n != 0 || errors.Is(err, io.EOF) || !errors.Is(err, tt.want) {
+				t.Errorf("%d, %v; want %v", n, err, tt.want)
+			}
+		})
+	}
+}
