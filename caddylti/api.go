@@ -119,7 +119,7 @@ func (h *Handler) provisionAPI() error {
 		}
 		names[k.Name], sums[k.sum] = true, true
 		for _, p := range k.Platforms {
-			if !slices.ContainsFunc(h.Platforms, func(o *Platform) bool { return o != nil && o.Name == p }) {
+			if h.Registration == nil && !slices.ContainsFunc(h.Platforms, func(o *Platform) bool { return o != nil && o.Name == p }) {
 				return fmt.Errorf("api: key %s: platform %s is none of this site's", k.Name, p)
 			}
 		}

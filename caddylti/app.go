@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-lti/lti/internal/jwkset"
 	"github.com/caddy-lti/lti/internal/keyring"
 	"github.com/caddy-lti/lti/internal/outbox"
+	"github.com/caddy-lti/lti/internal/registry"
 	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/internal/session"
 	"github.com/caddy-lti/lti/store"
@@ -56,6 +57,7 @@ type App struct {
 	// clientConfig is what client was made of.
 	clientConfig httpx.Config
 	services     *service.Client
+	registered   *registered
 	rosters      *rosters
 	logger       *zap.Logger
 
@@ -118,9 +120,12 @@ const stopTimeout = 5 * time.Second
 type backend struct {
 	store    store.Store
 	sessions *session.Manager
+	registry *registry.Registry
 	book     *cookieBook
 	outbox   *outbox.Outbox
 	progress *progress
+
+	guesses guesses // of invites
 
 	making keyedLock // of line items, one at a time for each resource link
 
@@ -204,6 +209,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.client, a.clientConfig = httpx.New(cfg), cfg
 	a.services = service.New(service.Config{HTTP: a.client, Sign: a.sign})
 	a.rosters = newRosters()
+	a.registered = &registered{app: a}
 	a.launches = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "caddy", Subsystem: "lti", Name: "launches_total",
 		Help: "Launches accepted, by platform and by what bound them to the browser: a cookie, the platform's storage, or a window that one click opened.",
@@ -261,6 +267,9 @@ func (a *App) Cleanup() error {
 	if a.rosters != nil {
 		a.rosters.close()
 	}
+	if a.registered != nil {
+		a.registered.close()
+	}
 	if a.services != nil {
 		a.services.Close()
 	}
@@ -300,6 +309,9 @@ func (a *App) open() (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.registered.refresh(ctx, a.backend, a.handlers); err != nil {
+		return nil, err
+	}
 	a.ready = &ready{backend: a.backend, ring: ring}
 	return a.ready, nil
 }
@@ -314,7 +326,7 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	scores := a.logger.Named("scores")
 	failed := func(msg string, err error) { scores.Error(msg, zap.Error(err)) }
 	b := &backend{
-		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st),
+		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st), registry: registry.Open(st),
 		outbox: outbox.Open(st, outbox.Config{
 			// Both stores belong to this process alone.
 			Alone: true,

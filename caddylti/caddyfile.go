@@ -88,6 +88,16 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //				allow    scores|lineitems|results|members...
 //			}
 //		}
+//		registration {
+//			invite      <secret> [<label>]
+//			approve     auto|manual
+//			deployment  first|any|listed
+//			name        <text>
+//			description <text>
+//			logo        <path or URL>
+//			custom      <name> <value>
+//			placement   <names...>
+//		}
 //		platform <name> {
 //			issuer     <url>
 //			preset     <name>
@@ -185,6 +195,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = h.unmarshalRosterCache(d)
 		case "api":
 			err = h.unmarshalAPI(d)
+		case "registration":
+			err = h.unmarshalRegistration(d)
 		case "platform":
 			err = h.unmarshalPlatform(d)
 		default:
@@ -194,8 +206,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	if len(h.Platforms) == 0 {
-		return d.Err("lti needs a platform: platform NAME { … }")
+	if len(h.Platforms) == 0 && h.Registration == nil {
+		return d.WrapErr(errNoPlatform)
 	}
 	if err := h.checkPicker(); err != nil {
 		return d.WrapErr(err)

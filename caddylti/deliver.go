@@ -22,7 +22,7 @@ import (
 // configured.
 func (a *App) platformOf(at *course) *Platform {
 	for _, h := range a.used() {
-		for _, p := range h.Platforms {
+		for _, p := range h.all() {
 			if bytes.Equal(registrationHash(&p.registration), at.Registration) {
 				return p
 			}

@@ -186,6 +186,7 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Options of a site":         parserWords(t, "Handler", "UnmarshalCaddyfile"),
 		"Options of `session`":      parserWords(t, "Handler", "unmarshalSession"),
 		"Options of `platform`":     parserWords(t, "Handler", "unmarshalPlatform"),
+		"Options of `registration`": parserWords(t, "Handler", "unmarshalRegistration"),
 		"Options of `items`":        parserWords(t, "Handler", "unmarshalItems"),
 		"Options of `item`":         parserWords(t, "Handler", "unmarshalItem"),
 		"Options of `deep_linking`": parserWords(t, "Handler", "unmarshalDeepLinking"),
@@ -196,7 +197,7 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Options of `http_client`":  parserWords(t, "App", "unmarshalClient"),
 		"Options of `outbox`":       parserWords(t, "App", "unmarshalOutbox"),
 	}
-	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox", "items", "deep_linking"}
+	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox", "items", "deep_linking", "registration"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -267,6 +268,7 @@ func grammarOf(t *testing.T, title string) string {
 // Each option's example is one that works.
 func TestReferenceExamples(t *testing.T) {
 	t.Setenv("LTI_CLIENT_ID", "tool")
+	t.Setenv("LTI_INVITE", "c0ffee0123456789abcdef0123456789")
 	platform := func(line string) string {
 		lines := []string{
 			"issuer https://lms.example.edu", "auth_url https://lms.example.edu/auth", "jwks_url https://lms.example.edu/jwks", "token_url https://lms.example.edu/token", "client_id tool", "deployment 1",
@@ -307,6 +309,9 @@ func TestReferenceExamples(t *testing.T) {
 				e = "app\n" + e
 			}
 			return site("deep_linking {\n"+e+"\n}\n"+platform(""), "")
+		},
+		"Options of `registration`": func(e string) string {
+			return site("public /logo.png\nregistration {\n"+e+"\n}\n", "")
 		},
 		"Options of `outbox`": func(e string) string { return "{\nlti {\noutbox {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 	}
@@ -528,6 +533,7 @@ func TestErrorsDocument(t *testing.T) {
 func TestDocumentedCaddyfiles(t *testing.T) {
 	t.Setenv("LTI_KEY", "0123456789abcdefghijkl")
 	t.Setenv("LTI_CLIENT_ID", "tool")
+	t.Setenv("LTI_INVITE", "c0ffee0123456789abcdef0123456789")
 	names, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
@@ -656,8 +662,8 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}, Items: new(Items)}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/pick", "/lti/deeplink", "/lti/grades"} {
+	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}, Items: new(Items), Registration: new(Registration)}
+	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/pick", "/lti/deeplink", "/lti/grades", "/lti/register"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}

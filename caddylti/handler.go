@@ -149,8 +149,11 @@ type Handler struct {
 	// administrators, with the built-in picker if there are items.
 	DeepLinking *DeepLinking `json:"deep_linking,omitempty"`
 
+	// Registration lets platforms register themselves. Default: none does.
+	Registration *Registration `json:"registration,omitempty"`
+
 	// Platforms lists the learning platforms that may launch this tool. Required:
-	// at least one.
+	// at least one, unless platforms register themselves.
 	Platforms []*Platform `json:"platforms,omitempty"`
 
 	app     *App
@@ -203,8 +206,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
-	if len(h.Platforms) == 0 {
-		return errors.New("no platform: a tool needs at least one (platform NAME { … })")
+	if len(h.Platforms) == 0 && h.Registration == nil {
+		return errNoPlatform
 	}
 	names := make(map[string]bool)
 	clients := make(map[[2]string]string)
@@ -225,14 +228,15 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 		clients[client] = p.Name
 	}
-	if err := h.provisionAPI(); err != nil {
-		return err
-	}
-	if err := h.provisionGrade(); err != nil {
-		return err
+	for _, step := range []func() error{h.provisionAPI, h.provisionGrade, h.provisionRegistration} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	return h.app.register(h)
 }
+
+var errNoPlatform = errors.New("no platform: a tool needs at least one (platform NAME { … }), or registration, with which they register themselves")
 
 func (h *Handler) provisionPaths() error {
 	if h.Base == "" {
@@ -369,16 +373,6 @@ func (h *Handler) Cleanup() error {
 		}
 	}
 	return h.Items.close()
-}
-
-// platform returns the platform with that name, or nil.
-func (h *Handler) platform(name string) *Platform {
-	for _, p := range h.Platforms {
-		if p.Name == name {
-			return p
-		}
-	}
-	return nil
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.

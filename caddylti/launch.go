@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-lti/lti/internal/registry"
 	"github.com/caddy-lti/lti/internal/session"
 	"github.com/caddy-lti/lti/lti"
 	"github.com/caddy-lti/lti/store"
@@ -59,6 +60,9 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	res, err := lti.ParseAuthResponse(form)
 	if err != nil {
 		return err
+	}
+	if err := h.app.registered.refresh(r.Context(), ready.backend, h.app.used()); err != nil {
+		return unavailable(err)
 	}
 	// The state comes first: without it neither a token nor an error is anyone's.
 	st, p, err := h.unseal(r, ready.ring.Sealer(), forState, res.State, now)
@@ -176,6 +180,9 @@ func activityOf(l *lti.Launch, launchID string) string {
 
 // signIn makes the session of an accepted launch.
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted) error {
+	if err := h.learnDeployment(r, ready, a); err != nil {
+		return err
+	}
 	if err := h.newSession(w, r, ready, a); err != nil {
 		return err
 	}
@@ -193,6 +200,28 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request, ready *ready, a
 		zap.String("launch_id", a.LaunchID),
 		zap.String("way", string(a.Way)))
 	return nil
+}
+
+// learnDeployment has a platform that registered itself without naming a
+// deployment be known by the first that launches, and refuses any other from then
+// on.
+func (h *Handler) learnDeployment(r *http.Request, ready *ready, a *accepted) error {
+	p := h.platform(a.Platform)
+	if p == nil || p.id == "" || !p.registration.AnyDeployment {
+		return nil
+	}
+	reg, err := ready.registry.Learn(r.Context(), p.id, a.Deployment)
+	switch {
+	case errors.Is(err, registry.ErrUnknown):
+		return lti.Refuse(lti.CodePlatformUnknown, "the platform of this launch has been removed")
+	case err != nil:
+		return unavailable(err)
+	case reg.Rule != registry.DeploymentFirst:
+		return nil
+	case !slices.Contains(reg.Deployments, a.Deployment):
+		return lti.Refuse(lti.CodeDeploymentUnknown, "%s; another deployment launched first", lti.Quote(a.Deployment))
+	}
+	return h.app.registered.refresh(r.Context(), ready.backend, h.app.used())
 }
 
 // useUp marks what is good once as used, and says whether it was still good.

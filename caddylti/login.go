@@ -56,6 +56,14 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 	if err != nil {
 		return err
 	}
+	ready, err := h.app.open()
+	if err != nil {
+		return unavailable(err)
+	}
+	// Another node may have registered the platform a moment ago.
+	if err := h.app.registered.refresh(r.Context(), ready.backend, h.app.used()); err != nil {
+		return unavailable(err)
+	}
 	p, err := h.choosePlatform(req, name)
 	if err != nil {
 		return err
@@ -67,10 +75,6 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 	origin, err := h.public(r)
 	if err != nil {
 		return err
-	}
-	ready, err := h.app.open()
-	if err != nil {
-		return unavailable(err)
 	}
 	now := time.Now()
 	st := &loginState{
@@ -151,7 +155,7 @@ func (h *Handler) choosePlatform(req *lti.LoginRequest, name string) (*Platform,
 		return p, nil
 	}
 	var found []*Platform
-	for _, p := range h.Platforms {
+	for _, p := range h.all() {
 		if fits(p) {
 			found = append(found, p)
 		}
@@ -166,6 +170,8 @@ func (h *Handler) choosePlatform(req *lti.LoginRequest, name string) (*Platform,
 		return nil, lti.Refuse(lti.CodeDeploymentUnknown, "%d platforms have issuer %s, the login names no client id, and none of them lists its deployment %s", known, lti.Quote(req.Issuer), lti.Quote(req.DeploymentID))
 	case len(found) == 1:
 		return found[0], nil
+	case len(found) == 0 && h.waits(req):
+		return nil, lti.Refuse(lti.CodePlatformPending, "the platform with issuer %s registered itself and waits for approval: caddy lti registrations approve ID", lti.Quote(req.Issuer))
 	case len(found) == 0:
 		return nil, lti.Refuse(lti.CodePlatformUnknown, "no platform here has issuer %s and client id %s", lti.Quote(req.Issuer), lti.Quote(req.ClientID))
 	default:

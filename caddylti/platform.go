@@ -80,7 +80,8 @@ type Platform struct {
 	origins      []string // that may show the tool in a frame, besides those in the launch
 	keysURL      string
 	keys         *jwkset.Keys
-	acquired     bool // a reference in keySets is ours
+	acquired     bool   // a reference in keySets is ours
+	id           string // of the registration, if the platform registered itself
 }
 
 var platformName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -92,6 +93,11 @@ func (p *Platform) provision(app *App, logger *zap.Logger) error {
 	if err := p.resolve(); err != nil {
 		return fmt.Errorf("platform %s: %w", p.Name, err)
 	}
+	return p.acquire(app, logger)
+}
+
+// acquire gets the platform's keys, which cleanup gives back.
+func (p *Platform) acquire(app *App, logger *zap.Logger) error {
 	set, err := app.keySet(p.keysURL)
 	if err != nil {
 		return err
@@ -131,6 +137,12 @@ func (p *Platform) resolve() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	return p.settle(e, clientID, deployments, origins)
+}
+
+// settle applies the preset to what is known of a platform, and checks the
+// outcome.
+func (p *Platform) settle(e endpoints, clientID string, deployments, origins []string) error {
 	for i, o := range origins {
 		u, err := httpx.CheckURL(o)
 		if err == nil && ((u.Path != "" && u.Path != "/") || u.RawQuery != "") {

@@ -97,7 +97,7 @@ func (h *Handler) unseal(r *http.Request, sealer *seal.Sealer, what, sealed stri
 		return nil, nil, &lti.Error{Code: invalid, Err: err}
 	}
 	var p *Platform
-	for _, candidate := range h.Platforms {
+	for _, candidate := range h.all() {
 		if subtle.ConstantTimeCompare(registrationHash(&candidate.registration), st.Platform) == 1 {
 			p = candidate
 		}

@@ -89,6 +89,9 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 		if err != nil {
 			return nil, unavailable(err)
 		}
+		if h.platform(s.Value.(*facts).Platform) == nil {
+			continue // it has been removed since
+		}
 		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts), unsure: unsure}, nil
 	}
 	return nil, nil //nolint:nilnil // nobody is an answer

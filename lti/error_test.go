@@ -16,8 +16,9 @@ func TestEveryCodeHasARule(t *testing.T) {
 	noSection := map[Code]bool{
 		CodeRequestTooLarge: true, CodeSessionMissing: true, CodeStoreUnavailable: true, CodePublicURLUnknown: true,
 		CodeNotFound: true, CodeMethodNotAllowed: true, CodeRequestForeignOrigin: true,
+		CodeInviteRefused: true, CodeInviteExpired: true, CodeInviteUsed: true, CodeTooManyAttempts: true,
 	}
-	section := regexp.MustCompile(`^((Security Framework|LTI 1\.3|Deep Linking 2\.0|Names and Role Provisioning 2\.0|OpenID Connect Core|RFC \d+) §[0-9.]+( rule \d+)?|LTI OIDC Login with LTI Client Side postMessages)$`)
+	section := regexp.MustCompile(`^((Security Framework|LTI 1\.3|Deep Linking 2\.0|Names and Role Provisioning 2\.0|OpenID Connect Core|Dynamic Registration 1\.0|RFC \d+) §[0-9.]+( rule \d+)?|LTI OIDC Login with LTI Client Side postMessages)$`)
 	form := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 	codes := 0
 	for name, val := range constants(t) {

@@ -17,7 +17,7 @@ import (
 	"net/http"
 )
 
-//go:embed page.html picker.html style.css storage.js frame.js picker.js post.js texts/*.json
+//go:embed page.html picker.html style.css storage.js frame.js picker.js post.js done.js texts/*.json
 var files embed.FS
 
 // Text is the words of one page.
@@ -79,6 +79,30 @@ type Score struct {
 	Resend   *Form // offered for what failed
 }
 
+// Check is something that was looked at, and what came of it.
+type Check struct {
+	State string // one of those below
+	Text  string
+	Mend  string // who has to do what, if anything
+	Who   string
+	// Values are what was seen, for those who want to know.
+	Values []Value
+}
+
+// States of a [Check]; each is the id of a word, too.
+const (
+	CheckOK      = "check_ok"
+	CheckNote    = "check_note"
+	CheckFailed  = "check_failed"
+	CheckSkipped = "check_skipped"
+)
+
+// How a page that the platform opened tells it that it may be closed.
+const (
+	DoneNow    = "now"    // at once
+	DoneButton = "button" // when somebody has read it
+)
+
 // Page is what is shown.
 type Page struct {
 	ID        string
@@ -91,6 +115,9 @@ type Page struct {
 	Window    *Form // opens a window of its own
 	Post      *Form // is posted at once, to the platform
 	Picker    *Picker
+	Checks    []Check
+	Document  string   // shown as it is
+	Done      string   // one of those above, or empty
 	Frames    string   // the frame-ancestors directive, if only some may show the page in a frame
 	Notes     []string // what is wrong, for people who write the app
 	Back      string   // where the platform wants the person back
@@ -107,11 +134,11 @@ type Renderer struct {
 	// storage is the script for an Exchange.
 	storage template.JS
 	// picker and post are the scripts of pages with these.
-	picker, post template.JS
+	picker, post, done template.JS
 	// csp is the policy of all pages; pages that post somewhere, or run a
 	// script, have more in it.
-	csp                            string
-	storageCSP, pickerCSP, postCSP string
+	csp                                     string
+	storageCSP, pickerCSP, postCSP, doneCSP string
 }
 
 // FrameScript returns the script with which a page of the app has its frame
@@ -136,7 +163,10 @@ func New() (*Renderer, error) {
 		to     *template.JS
 		policy *string
 	}{
-		{"storage.js", &r.storage, &r.storageCSP}, {"picker.js", &r.picker, &r.pickerCSP}, {"post.js", &r.post, &r.postCSP},
+		{"storage.js", &r.storage, &r.storageCSP},
+		{"picker.js", &r.picker, &r.pickerCSP},
+		{"post.js", &r.post, &r.postCSP},
+		{"done.js", &r.done, &r.doneCSP},
 	} {
 		text, err := files.ReadFile(script.name)
 		if err != nil {
@@ -208,6 +238,8 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 		policy += "; " + r.pickerCSP
 	case p.Post != nil:
 		policy += "; " + r.postCSP
+	case p.Done != "":
+		policy += "; " + r.doneCSP
 	}
 	if p.Frames != "" {
 		policy += "; " + p.Frames
@@ -231,6 +263,8 @@ func (r *Renderer) script(p *Page) template.JS {
 		return r.picker
 	case p.Post != nil:
 		return r.post
+	case p.Done != "":
+		return r.done
 	}
 	return ""
 }

@@ -1,0 +1,290 @@
+package caddylti
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/registry"
+)
+
+func init() {
+	caddy.RegisterModule(new(adminAPI))
+}
+
+// adminAPI serves /lti/… on Caddy's admin endpoint, which docs/commands.md
+// describes.
+type adminAPI struct {
+	app *App // nil if nothing of LTI is configured
+}
+
+// CaddyModule returns the Caddy module information.
+func (*adminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api.lti", New: func() caddy.Module { return new(adminAPI) }}
+}
+
+// Provision finds the app of the configuration that this endpoint belongs to.
+func (a *adminAPI) Provision(ctx caddy.Context) error {
+	app, err := ctx.AppIfConfigured("lti")
+	if err == nil {
+		a.app, _ = app.(*App)
+	}
+	return nil // an app that failed has been reported
+}
+
+// Routes implements caddy.AdminRouter.
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: "/lti/", Handler: caddy.AdminHandlerFunc(a.serve)}}
+}
+
+// maxAdminBody is larger than anything that is asked.
+const maxAdminBody = 64 << 10
+
+// adminError is what the admin endpoint answers, as {"error": …}.
+func adminError(status int, format string, args ...any) error {
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf(format, args...)}
+}
+
+func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
+	if a.app == nil || len(a.app.used()) == 0 {
+		return adminError(http.StatusNotFound, "no site of this configuration has an lti block")
+	}
+	ready, err := a.app.open()
+	if err != nil {
+		return adminError(http.StatusServiceUnavailable, "the store or the keys cannot be used: %w", err)
+	}
+	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/lti/"), "/")
+	id := ""
+	if len(path) > 1 {
+		id, path[1] = path[1], "ID"
+	}
+	call := r.Method + " " + strings.Join(path, " ")
+	answer, err := a.answer(ready, r, call, id)
+	switch {
+	case errors.Is(err, registry.ErrUnknown):
+		return adminError(http.StatusNotFound, "%s: %w", id, err)
+	case err != nil:
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, error) {
+	switch call {
+	case "GET platforms":
+		return a.platforms(), nil
+	case "GET registrations":
+		all, err := ready.registry.List(r.Context())
+		return orEmpty(all), err
+	case "POST registrations ID approve":
+		return a.change(ready, r, id, func(reg *registry.Registration) bool {
+			done := reg.State != registry.Active
+			reg.State = registry.Active
+			return done
+		})
+	case "POST registrations ID deployment":
+		var ids []string
+		if err := readAdmin(r, &ids); err != nil {
+			return nil, err
+		}
+		if len(ids) == 0 || slices.Contains(ids, "") || slices.Contains(ids, "any") && len(ids) > 1 {
+			return nil, adminError(http.StatusBadRequest, `expected a list of deployment ids, or ["any"]`)
+		}
+		return a.change(ready, r, id, func(reg *registry.Registration) bool {
+			if reg.Deployments, reg.Rule = ids, registry.DeploymentListed; ids[0] == "any" {
+				reg.Deployments, reg.Rule = nil, registry.DeploymentAny
+			}
+			return true
+		})
+	case "DELETE registrations ID":
+		if err := ready.registry.Remove(r.Context(), id); err != nil {
+			return nil, err
+		}
+		a.app.logger.Info("a registration was removed", zap.String("registration", id))
+		return struct{}{}, a.refresh(ready, r)
+	case "GET invites":
+		all, err := ready.registry.Invites(r.Context())
+		return orEmpty(all), err
+	case "POST invites":
+		return a.invite(ready, r)
+	case "DELETE invites ID":
+		return struct{}{}, ready.registry.Withdraw(r.Context(), id)
+	default:
+		return nil, adminError(http.StatusNotFound, "no such call: %s %s", r.Method, r.URL.Path)
+	}
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// readAdmin reads a body of JSON, in which nothing may stand that is not known.
+func readAdmin(r *http.Request, to any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxAdminBody))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(to); err != nil {
+		return adminError(http.StatusBadRequest, "the body: %w", err)
+	}
+	return nil
+}
+
+func (a *adminAPI) refresh(ready *ready, r *http.Request) error {
+	return a.app.registered.refresh(r.Context(), ready.backend, a.app.used())
+}
+
+func (a *adminAPI) change(ready *ready, r *http.Request, id string, change func(*registry.Registration) bool) (any, error) {
+	reg, err := ready.registry.Change(r.Context(), id, func(reg *registry.Registration) bool {
+		reg.Updated = time.Now()
+		return change(reg)
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.app.logger.Info("a registration was changed",
+		zap.String("registration", id), zap.String("platform", reg.Name), zap.String("state", reg.State), zap.Strings("deployments", reg.Deployments))
+	return reg, a.refresh(ready, r)
+}
+
+// adminPlatform is a platform that may launch.
+type adminPlatform struct {
+	Name     string `json:"name"`
+	Issuer   string `json:"issuer"`
+	ClientID string `json:"client_id"`
+	// Deployments that may launch; absent is any.
+	Deployments  []string `json:"deployments,omitempty"`
+	Sites        []string `json:"sites"`                  // where it may
+	Registration string   `json:"registration,omitempty"` // its id, if the platform registered itself
+}
+
+func (a *adminAPI) platforms() []*adminPlatform {
+	all := []*adminPlatform{}
+	for _, h := range a.app.used() {
+		for _, p := range h.all() {
+			known := &adminPlatform{Name: p.Name, Issuer: p.registration.Issuer, ClientID: p.registration.ClientID, Registration: p.id}
+			if !p.registration.AnyDeployment {
+				known.Deployments = p.registration.Deployments
+			}
+			i := slices.IndexFunc(all, func(o *adminPlatform) bool {
+				return o.Name == known.Name && o.Issuer == known.Issuer && o.ClientID == known.ClientID && slices.Equal(o.Deployments, known.Deployments)
+			})
+			if i < 0 {
+				i, all = len(all), append(all, known)
+			}
+			all[i].Sites = append(all[i].Sites, h.sites()...)
+		}
+	}
+	return all
+}
+
+// sites are the public addresses of the block, base included, as far as they are
+// known without a request.
+func (h *Handler) sites() []string {
+	if h.where.fixed != "" {
+		return []string{h.where.fixed + h.Base}
+	}
+	var all []string
+	for host := range h.where.hosts {
+		origin := "https://" + host
+		if httpx.IsLocalHost(host) && !h.where.ports["443"] {
+			for port := range h.where.ports {
+				origin = "http://" + net.JoinHostPort(host, port)
+			}
+		}
+		all = append(all, strings.TrimSuffix(origin, ":80")+h.Base)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// newInvite is what POST invites takes.
+type newInvite struct {
+	// Site is the address of the tool, base included. It is needed where several
+	// sites let platforms register.
+	Site     string `json:"site"`
+	Label    string `json:"label"`
+	Reusable bool   `json:"reusable"`
+	// Lifetime is a duration such as 7d.
+	Lifetime string `json:"lifetime"`
+}
+
+// madeInvite is what it answers: the only time that the secret is shown.
+type madeInvite struct {
+	*registry.Invite
+	URL string `json:"url"`
+}
+
+// maxInviteLifetime bounds how long a link may lie about.
+const maxInviteLifetime = 366 * 24 * time.Hour
+
+func (a *adminAPI) invite(ready *ready, r *http.Request) (any, error) {
+	var n newInvite
+	if err := readAdmin(r, &n); err != nil {
+		return nil, err
+	}
+	lifetime := defaultInviteLifetime
+	if n.Lifetime != "" {
+		var err error
+		if lifetime, err = caddy.ParseDuration(n.Lifetime); err != nil || lifetime < time.Minute || lifetime > maxInviteLifetime {
+			return nil, adminError(http.StatusBadRequest, "lifetime %q: expected 1m to 366d", n.Lifetime)
+		}
+	}
+	if len(n.Label) > 200 || bytes.ContainsFunc([]byte(n.Label), func(c rune) bool { return c < ' ' }) {
+		return nil, adminError(http.StatusBadRequest, "label: expected one line of at most 200 bytes")
+	}
+	site, err := a.siteFor(n.Site)
+	if err != nil {
+		return nil, err
+	}
+	i := &registry.Invite{Label: n.Label, Site: site, Reusable: n.Reusable, Expires: time.Now().Add(lifetime)}
+	secret, err := ready.registry.Invite(r.Context(), i, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	a.app.logger.Info("an invite was made", zap.String("invite", i.ID), zap.String("label", i.Label), zap.String("site", site), zap.Bool("reusable", i.Reusable), zap.Time("expires", i.Expires))
+	return madeInvite{i, site + "/register?invite=" + secret}, nil
+}
+
+// siteFor finds the site that an invite is to be for.
+func (a *adminAPI) siteFor(wanted string) (string, error) {
+	wanted = strings.TrimSuffix(wanted, "/")
+	var open []string
+	for _, h := range a.app.used() {
+		switch {
+		case h.Registration == nil:
+		case wanted != "" && h.isAt(wanted):
+			return wanted, nil
+		default:
+			open = append(open, h.sites()...)
+		}
+	}
+	switch {
+	case len(open) == 0:
+		return "", adminError(http.StatusConflict, "no site lets platforms register: write registration into its lti block")
+	case wanted != "":
+		return "", adminError(http.StatusBadRequest, "site %q: expected one of %s", wanted, strings.Join(open, ", "))
+	case len(open) > 1:
+		return "", adminError(http.StatusBadRequest, "site: several sites let platforms register, say which: %s", strings.Join(open, ", "))
+	}
+	return open[0], nil
+}
+
+// Interface guards
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)

@@ -1,0 +1,30 @@
+// Package command is the command caddy lti, whose parts come from the packages
+// that are in the build.
+package command
+
+import (
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
+)
+
+// parts makes the subcommands. It is filled by init functions, as Caddy's own
+// commands are.
+var parts []func() *cobra.Command
+
+// Add registers a subcommand of caddy lti. It is for init functions.
+func Add(part func() *cobra.Command) { parts = append(parts, part) }
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "lti",
+		Short: "Looks after LTI tools and platforms",
+		Long: `
+Looks after the LTI tools of a running Caddy, by its admin endpoint: platforms,
+registrations and invites.`,
+		CobraFunc: func(root *cobra.Command) {
+			for _, part := range parts {
+				root.AddCommand(part())
+			}
+		},
+	})
+}
