@@ -45,6 +45,9 @@ var refusedNets = []struct {
 // globalUnicast6 is all that IPv6 has given out for public use.
 var globalUnicast6 = netip.MustParsePrefix("2000::/3")
 
+// Private says in a word why addr is not a public server's, or "" if it may be one.
+func Private(addr netip.Addr) string { return refused(addr.Unmap()) }
+
 // refused says in a word why addr is not a public server's, or "" if it may be
 // one. An IPv4-mapped address must have been unmapped.
 func refused(addr netip.Addr) string {

@@ -18,6 +18,10 @@ const (
 	maxRSABits = 8192
 )
 
+// ErrKeySize says of a key that was left out that it is too weak, or so large that
+// checking a signature would be an attack.
+var ErrKeySize = errors.New("RSA key of a size that is not used")
+
 // PublicKey is one verification key of a platform.
 type PublicKey struct {
 	id        string
@@ -121,7 +125,7 @@ func parsePublicKey(data []byte) (*PublicKey, error) {
 	switch k := raw.(type) {
 	case *rsa.PublicKey:
 		if n := k.N.BitLen(); n < minRSABits || n > maxRSABits {
-			return nil, fmt.Errorf("RSA key of %d bits", n)
+			return nil, fmt.Errorf("%w: %d bits", ErrKeySize, n)
 		}
 		if k.E < 3 || k.E%2 == 0 {
 			return nil, errors.New("RSA key with an unusable exponent")

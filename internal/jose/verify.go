@@ -114,7 +114,7 @@ func (t *Token) Verify(keys []*PublicKey, allowed []string) ([]byte, error) {
 	}
 	suits := false
 	for _, k := range keys {
-		if !k.suits(t.algorithm) {
+		if !k.Suits(t.algorithm) {
 			continue
 		}
 		suits = true
@@ -128,9 +128,9 @@ func (t *Token) Verify(keys []*PublicKey, allowed []string) ([]byte, error) {
 	return nil, ErrSignature
 }
 
-// suits reports whether the key may verify signatures made with alg: it must be
+// Suits reports whether the key may verify signatures made with alg: it must be
 // of that kind, and a key that names its algorithm is for no other.
-func (k *PublicKey) suits(alg string) bool {
+func (k *PublicKey) Suits(alg string) bool {
 	if k.algorithm != "" && k.algorithm != alg {
 		return false
 	}

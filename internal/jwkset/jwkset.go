@@ -213,7 +213,7 @@ func (k *Keys) start() *flight {
 	fl := &flight{done: make(chan struct{})}
 	s.flight, s.lastBy = fl, k.fetcher
 	s.wg.Go(func() {
-		keys, ttl, err := fetch(s.ctx, k.fetcher, s.url)
+		keys, ttl, err := Fetch(s.ctx, k.fetcher, s.url)
 		s.mu.Lock()
 		now := s.now()
 		hadFailed := s.lastErr != nil
@@ -253,7 +253,9 @@ func wait(ctx context.Context, fl *flight) error {
 	}
 }
 
-func fetch(ctx context.Context, f Fetcher, url string) (*jose.KeySet, time.Duration, error) {
+// Fetch gets a key set once. It returns how long the keys may be used, too. A set
+// without a single usable key is an error.
+func Fetch(ctx context.Context, f Fetcher, url string) (*jose.KeySet, time.Duration, error) {
 	res, err := f.Get(ctx, url, "application/jwk-set+json, application/json", maxBody)
 	if err != nil {
 		return nil, 0, err

@@ -107,7 +107,7 @@ func (e *Error) what() string {
 		switch {
 		case !e.Token:
 			return "the service does not accept the token that the platform just gave out; check the tool's permissions there"
-		case clockTrouble.MatchString(e.Words):
+		case e.Clock():
 			return "no access token: the clock of one side is wrong"
 		default:
 			return "no access token: the platform does not recognise the tool; compare client id, token URL, audience and the tool's key set URL with its registration"
@@ -137,6 +137,12 @@ func (e *Error) what() string {
 		return "the request was given up"
 	}
 	return string(e.Kind)
+}
+
+// Clock reports whether a token was refused because the clock of one side is wrong,
+// as far as the platform's words tell.
+func (e *Error) Clock() bool {
+	return e.Kind == TokenRefused && e.Token && clockTrouble.MatchString(e.Words)
 }
 
 // fromStatus judges a service's answer that is no success. Secrets are cut out
@@ -256,7 +262,7 @@ func words(resp *httpx.Response, secrets ...string) string {
 			s = strings.ReplaceAll(s, secret, "…")
 		}
 	}
-	return sanitize(s, maxWords)
+	return Sanitize(s, maxWords)
 }
 
 func bodyWords(body []byte) string {
@@ -313,9 +319,9 @@ func jsonWords(v any, depth int) string {
 	return ""
 }
 
-// sanitize makes words of a stranger fit for a log line: one line, without
+// Sanitize makes words of a stranger fit for a log line: one line, without
 // control and formatting characters, at most limit runes.
-func sanitize(s string, limit int) string {
+func Sanitize(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "�")
 	s = strings.Map(func(r rune) rune {
 		switch {

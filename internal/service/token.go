@@ -22,8 +22,6 @@ const (
 	maxTokenAnswer = 64 << 10
 	maxTokenLength = 16 << 10
 
-	// Some clocks are behind ours, and Moodle refuses an iat ahead of its own.
-	assertionBack = 10 * time.Second
 	assertionLife = 5 * time.Minute
 
 	// Lifetimes of tokens are kept within these; default is for platforms that
@@ -44,6 +42,10 @@ const (
 
 	maxEntries = 4096
 )
+
+// AssertionBack is how far assertions are dated back: some clocks are behind ours,
+// and Moodle refuses an iat ahead of its own.
+const AssertionBack = 10 * time.Second
 
 // key says what a token is good for (Security Framework §4.1).
 type key struct {
@@ -125,6 +127,16 @@ func (c *Client) token(ctx context.Context, k key, p *Platform) (*token, error) 
 		err.Token = true
 		return nil, err
 	}
+}
+
+// Authorise gets a token for scopes, unless one is at hand, and returns how long it
+// will be used. Nothing is asked of a service. The error is an [Error].
+func (c *Client) Authorise(ctx context.Context, a Access, scopes []string) (time.Duration, error) {
+	tok, err := c.token(ctx, newKey(a, scopes), a.Platform)
+	if err != nil {
+		return 0, err
+	}
+	return tok.expires.Sub(c.cfg.Now()), nil
 }
 
 // fly asks for a token and tells all who wait.
@@ -224,7 +236,7 @@ func (c *Client) fetch(k key, p *Platform) (*token, *Error) {
 	if _, err := httpx.CheckURL(p.TokenURL); err != nil {
 		return nil, &Error{Kind: Unreachable, Platform: p.Name, Whose: ToolAdmin, Token: true, Err: err}
 	}
-	iat := c.cfg.Now().Add(-assertionBack)
+	iat := c.cfg.Now().Add(-AssertionBack)
 	claims, err := json.Marshal(assertion{
 		Issuer: p.ClientID, Subject: p.ClientID, Audience: cmp.Or(p.Audience, p.TokenURL), Deployment: k.deployment,
 		IssuedAt: iat.Unix(), Expires: iat.Add(assertionLife).Unix(), ID: rand.Text(),
@@ -290,7 +302,7 @@ func parseToken(body []byte, now time.Time, scopes string) (*token, *Error) {
 		return nil, malformed("the answer has no usable access_token")
 	}
 	if t := answer.TokenType; t != "" && !strings.EqualFold(t, "bearer") {
-		return nil, malformed("the answer's token_type is %q, expected bearer", sanitize(t, 40))
+		return nil, malformed("the answer's token_type is %q, expected bearer", Sanitize(t, 40))
 	}
 	if missing := notGranted(answer.Scope, scopes); len(missing) > 0 {
 		return nil, &Error{Kind: ScopeNotGranted, Scopes: missing, Whose: PlatformAdmin}
