@@ -83,7 +83,7 @@ var (
 	})
 	jwksWeak = define(rule{
 		CheckJWKS, "weak_key", Warning, fault.PlatformAdmin,
-		"make a new key of 2048 bits or more; launches that are signed with this one fail", "",
+		"make a new key of 2048 to 8192 bits; launches that are signed with this one fail", "",
 	})
 	jwksNoID = define(rule{
 		CheckJWKS, "no_kid", Warning, fault.PlatformAdmin,

@@ -121,7 +121,8 @@ func (r *report) certificate(host string, err error) bool {
 	bad, isBad := errors.AsType[x509.CertificateInvalidError](err)
 	unknown, isUnknown := errors.AsType[x509.UnknownAuthorityError](err)
 	other, isOther := errors.AsType[x509.HostnameError](err)
-	alert, isAlert := errors.AsType[tls.AlertError](err)
+	alert, isAlert := errors.AsType[*net.OpError](err)
+	isAlert = isAlert && (alert.Op == "remote error" || alert.Op == "local error") // so does crypto/tls call them
 	_, isPlain := errors.AsType[tls.RecordHeaderError](err)
 	_, isVerify := errors.AsType[*tls.CertificateVerificationError](err)
 	switch {
@@ -138,7 +139,7 @@ func (r *report) certificate(host string, err error) bool {
 	case isPlain:
 		r.broken(certificateNotTLS, "%s answers, but not with TLS", host)
 	case isAlert:
-		r.broken(certificateHandshake, "%s does not agree on TLS: %v", host, alert)
+		r.broken(certificateHandshake, "%s does not agree on TLS: %v", host, alert.Err)
 	case isBad, isVerify:
 		r.broken(certificateBad, "the certificate of %s is not valid: %v", host, err)
 	default:
