@@ -114,6 +114,14 @@ func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, 
 		}
 		a.app.logger.Info("a registration was removed", zap.String("registration", id))
 		return struct{}{}, a.refresh(ready, r)
+	case "GET doctor":
+		return a.app.examine(r.Context(), ready), nil
+	case "POST doctor":
+		var t scoreTest
+		if err := readAdmin(r, &t); err != nil {
+			return nil, err
+		}
+		return a.app.testScore(r.Context(), &t)
 	case "GET invites":
 		all, err := ready.registry.Invites(r.Context())
 		return orEmpty(all), err

@@ -8,14 +8,18 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/caddy-lti/lti/internal/command"
+	"github.com/caddy-lti/lti/internal/doctor"
 	"github.com/caddy-lti/lti/internal/registry"
 )
 
@@ -23,6 +27,7 @@ func init() {
 	command.Add(platformsCommand)
 	command.Add(registrationsCommand)
 	command.Add(invitesCommand)
+	command.Add(doctorCommand)
 }
 
 // adminClient talks to the admin endpoint of a running Caddy.
@@ -34,13 +39,17 @@ type adminClient struct {
 // under makes a noun, whose verbs have the flags that say where Caddy is.
 func under(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: noun, Short: short}
-	flags := cmd.PersistentFlags()
+	where(cmd.PersistentFlags())
+	cmd.AddCommand(verbs...)
+	return cmd
+}
+
+// where adds the flags that say where Caddy is.
+func where(flags *pflag.FlagSet) {
 	flags.String("address", "", "The address of Caddy's admin endpoint, if not the default")
 	flags.StringP("config", "c", "", "The configuration file in which that address stands")
 	flags.StringP("adapter", "a", "", "The adapter for that file")
 	flags.Bool("json", false, "Print the answer as JSON")
-	cmd.AddCommand(verbs...)
-	return cmd
 }
 
 // verb makes a command that talks to Caddy.
@@ -71,7 +80,7 @@ func (c *adminClient) call(method, path string, body, to any) (shown bool, err e
 	if err != nil {
 		return false, err
 	}
-	where, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
+	endpoint, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
 	if err != nil {
 		return false, fmt.Errorf("finding out where Caddy's admin endpoint is: %w", err)
 	}
@@ -83,7 +92,7 @@ func (c *adminClient) call(method, path string, body, to any) (shown bool, err e
 		}
 		send = bytes.NewReader(data)
 	}
-	resp, err := caddycmd.AdminAPIRequest(where, method, "/lti/"+path, http.Header{}, send)
+	resp, err := caddycmd.AdminAPIRequest(endpoint, method, "/lti/"+path, http.Header{}, send)
 	if err != nil {
 		return false, err
 	}
@@ -231,4 +240,49 @@ func invitesCommand() *cobra.Command {
 			}
 			return c.say("The invite is withdrawn.")
 		}))
+}
+
+func doctorCommand() *cobra.Command {
+	var t scoreTest
+	cmd := verb("doctor", "Check the configuration of a running Caddy against the world", cobra.NoArgs, func(c *adminClient, _ []string) error {
+		asJSON := c.json
+		c.json = false
+		var found []doctor.Finding
+		if t != (scoreTest{}) {
+			if _, err := c.call(http.MethodPost, "doctor", t, &found); err != nil {
+				return err
+			}
+		} else {
+			var seen examined
+			if _, err := c.call(http.MethodGet, "doctor", nil, &seen); err != nil {
+				return err
+			}
+			found = seen.Findings
+			for _, s := range seen.Sites {
+				found = append(found, doctor.Site(c.cmd.Context(), doctor.Outside{URL: s.URL, Base: s.Base, KeyIDs: s.KeyIDs})...)
+			}
+		}
+		if err := c.report(found, asJSON); err != nil {
+			return err
+		}
+		if doctor.ExitStatus(found) != 0 {
+			return errors.New("something is not in order")
+		}
+		return nil
+	})
+	where(cmd.Flags())
+	cmd.Flags().StringVar(&t.Platform, "score-platform", "", "Send a test score, really: to the platform of this name")
+	cmd.Flags().StringVar(&t.LineItem, "score-line-item", "", "The URL of the line item that it is for")
+	cmd.Flags().StringVar(&t.User, "score-user", "", "The platform's id of the test student that it is for")
+	cmd.Flags().BoolVar(&t.Replace, "score-replace", false, "Send it even if that replaces a score")
+	return cmd
+}
+
+func (c *adminClient) report(found []doctor.Finding, asJSON bool) error {
+	out := c.cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(out).Encode(found)
+	}
+	f, ok := out.(*os.File)
+	return doctor.WriteText(out, found, ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "")
 }

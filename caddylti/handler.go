@@ -378,6 +378,9 @@ func (h *Handler) Cleanup() error {
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	where := classifyRequest(r)
+	if h.looks(r) {
+		return h.serveLook(w, r, next)
+	}
 	if !where.odd && h.under(where.path) {
 		return h.serveRoute(w, r, where.path[len(h.Base):])
 	}

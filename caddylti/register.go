@@ -186,6 +186,11 @@ func notesOf(notes []dynreg.Note) []page.Check {
 // showRegistered shows what came of a registration.
 func (h *Handler) showRegistered(w http.ResponseWriter, r *http.Request, reg *registry.Registration, req *dynreg.Request, res *dynreg.Result) error {
 	p := page.Page{ID: "registered", Done: page.DoneNow}
+	for _, known := range slices.Concat(h.app.registered.of(h).active, h.app.registered.of(h).pending) {
+		if known.id == reg.ID {
+			p.Checks = checks(h.examinePlatform(r.Context(), known))
+		}
+	}
 	if reg.State == registry.Pending {
 		p.ID, p.Done = "registered_pending", page.DoneButton
 	}

@@ -104,7 +104,7 @@ func (r *report) reach(rawURL string, err error) {
 	case isDNS:
 		r.broken(connectionDNS, "the DNS does not say where %s is: %s", host, dns.Err)
 	case r.certificate(host, err):
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, wsaConnRefused):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, errRefusedOnWindows):
 		r.broken(connectionRefused, "%s refuses connections", hostPort(rawURL))
 	case errors.As(err, &timeout) && timeout.Timeout():
 		r.broken(connectionTimeout, "%s did not answer in time: %v", host, err)
@@ -113,8 +113,8 @@ func (r *report) reach(rawURL string, err error) {
 	}
 }
 
-// wsaConnRefused is how Windows says it.
-const wsaConnRefused = syscall.Errno(10061)
+// errRefusedOnWindows is how Windows says ECONNREFUSED.
+const errRefusedOnWindows = syscall.Errno(10061)
 
 // certificate reports whether TLS is the reason, and if so, adds why.
 func (r *report) certificate(host string, err error) bool {

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"bufio"
 	"cmp"
 	"io"
 	"slices"
@@ -20,7 +19,7 @@ const plainColour = "\x1b[0m"
 // WriteText writes findings for a terminal: by subject, the worst first, and below
 // each what helps. Colours are for who asks for them.
 func WriteText(w io.Writer, found []Finding, colour bool) error {
-	b := bufio.NewWriter(w)
+	var b strings.Builder
 	var subjects []string
 	width := 0
 	for _, f := range found {
@@ -50,7 +49,8 @@ func WriteText(w io.Writer, found []Finding, colour bool) error {
 			b.WriteString(f.Mend + "\n")
 		}
 	}
-	return b.Flush()
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 func sorted(found []Finding, subject string) []Finding {

@@ -34,6 +34,7 @@ const (
 // Ring holds the keys. The first of each kind is in use; the others are those
 // that it replaced. It does not change.
 type Ring struct {
+	created time.Time // of the signing key in use
 	signing []*jose.Key
 	sealer  *seal.Sealer
 	public  []byte
@@ -110,6 +111,9 @@ func load(ctx context.Context, st Storage) (*Ring, error) {
 		return nil, fmt.Errorf("the tool's keys in %s are of version %d, this program knows version %d", storageKey, doc.Version, version)
 	}
 	ring := new(Ring)
+	if len(doc.Signing) > 0 {
+		ring.created = doc.Signing[0].Created
+	}
 	for i, k := range doc.Signing {
 		key, err := jose.ParsePrivateKey([]byte(k.PEM))
 		if err != nil {
@@ -138,6 +142,9 @@ func (r *Ring) Sealer() *seal.Sealer { return r.sealer }
 
 // Sign returns claims as a JWS of the key in use.
 func (r *Ring) Sign(claims any) (string, error) { return r.signing[0].Sign(claims) }
+
+// Created returns when the signing key in use was made.
+func (r *Ring) Created() time.Time { return r.created }
 
 // PublicKeys returns the JWKS document of the signing keys, newest first.
 func (r *Ring) PublicKeys() []byte { return r.public }
