@@ -1,11 +1,10 @@
 package caddylti
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -113,7 +112,7 @@ func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, 
 			return nil, err
 		}
 		a.app.logger.Info("a registration was removed", zap.String("registration", id))
-		return struct{}{}, a.refresh(ready, r)
+		return struct{}{}, a.app.refresh(r.Context(), ready)
 	case "GET doctor":
 		return a.app.examine(r.Context(), ready), nil
 	case "POST doctor":
@@ -151,21 +150,20 @@ func readAdmin(r *http.Request, to any) error {
 	return nil
 }
 
-func (a *adminAPI) refresh(ready *ready, r *http.Request) error {
-	return a.app.registered.refresh(r.Context(), ready.backend, a.app.used())
-}
-
 func (a *adminAPI) change(ready *ready, r *http.Request, id string, change func(*registry.Registration) bool) (any, error) {
 	reg, err := ready.registry.Change(r.Context(), id, func(reg *registry.Registration) bool {
+		if !change(reg) {
+			return false
+		}
 		reg.Updated = time.Now()
-		return change(reg)
+		return true
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.app.logger.Info("a registration was changed",
 		zap.String("registration", id), zap.String("platform", reg.Name), zap.String("state", reg.State), zap.Strings("deployments", reg.Deployments))
-	return reg, a.refresh(ready, r)
+	return reg, a.app.refresh(r.Context(), ready)
 }
 
 // adminPlatform is a platform that may launch.
@@ -207,13 +205,11 @@ func (h *Handler) sites() []string {
 	}
 	var all []string
 	for host := range h.where.hosts {
-		origin := "https://" + host
-		if httpx.IsLocalHost(host) && !h.where.ports["443"] {
-			for port := range h.where.ports {
-				origin = "http://" + net.JoinHostPort(host, port)
-			}
+		scheme, port := "https", ""
+		if httpx.IsLocalHost(host) && len(h.where.ports) > 0 && !h.where.ports["443"] {
+			scheme, port = "http", slices.Min(slices.Collect(maps.Keys(h.where.ports)))
 		}
-		all = append(all, strings.TrimSuffix(origin, ":80")+h.Base)
+		all = append(all, originAt(scheme, host, port)+h.Base)
 	}
 	slices.Sort(all)
 	return all
@@ -236,8 +232,11 @@ type madeInvite struct {
 	URL string `json:"url"`
 }
 
-// maxInviteLifetime bounds how long a link may lie about.
-const maxInviteLifetime = 366 * 24 * time.Hour
+// How long an invite is good, and how long a link may lie about at most.
+const (
+	defaultInviteLifetime = 7 * 24 * time.Hour
+	maxInviteLifetime     = 366 * 24 * time.Hour
+)
 
 func (a *adminAPI) invite(ready *ready, r *http.Request) (any, error) {
 	var n newInvite
@@ -251,15 +250,16 @@ func (a *adminAPI) invite(ready *ready, r *http.Request) (any, error) {
 			return nil, adminError(http.StatusBadRequest, "lifetime %q: expected 1m to 366d", n.Lifetime)
 		}
 	}
-	if len(n.Label) > 200 || bytes.ContainsFunc([]byte(n.Label), func(c rune) bool { return c < ' ' }) {
+	if len(n.Label) > 200 || strings.ContainsFunc(n.Label, func(c rune) bool { return c < ' ' }) {
 		return nil, adminError(http.StatusBadRequest, "label: expected one line of at most 200 bytes")
 	}
 	site, err := a.siteFor(n.Site)
 	if err != nil {
 		return nil, err
 	}
-	i := &registry.Invite{Label: n.Label, Site: site, Reusable: n.Reusable, Expires: time.Now().Add(lifetime)}
-	secret, err := ready.registry.Invite(r.Context(), i, time.Now())
+	now := time.Now()
+	i := &registry.Invite{Label: n.Label, Site: site, Reusable: n.Reusable, Expires: now.Add(lifetime)}
+	secret, err := ready.registry.Invite(r.Context(), i, now)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/internal/session"
@@ -346,7 +345,7 @@ func (h *Handler) writeProblem(w http.ResponseWriter, r *http.Request, c *caller
 	} else if c != nil {
 		fields = append(fields, zap.String("platform", c.visit.facts.Platform), zap.String("launch_id", c.visit.facts.LaunchID))
 	}
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+	if ip := clientIP(r); ip != "" {
 		fields = append(fields, zap.String("client_ip", ip))
 	}
 	if p.err != nil {

@@ -3,7 +3,6 @@ package caddylti
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/caddy-lti/lti/ags"
 	"github.com/caddy-lti/lti/internal/doctor"
+	"github.com/caddy-lti/lti/internal/jose"
 	"github.com/caddy-lti/lti/internal/page"
 )
 
@@ -109,12 +109,15 @@ func (a *App) examine(ctx context.Context, ready *ready) *examined {
 	return out
 }
 
-func keyIDs(set []byte) []string {
-	var doc struct{ Keys []struct{ Kid string } }
-	_ = json.Unmarshal(set, &doc) // it is our own
+// keyIDs are those of a key set of ours.
+func keyIDs(document []byte) []string {
+	set, err := jose.ParseKeySet(document)
+	if err != nil {
+		return nil // which is a finding
+	}
 	var ids []string
-	for _, k := range doc.Keys {
-		ids = append(ids, k.Kid)
+	for _, k := range set.All() {
+		ids = append(ids, k.ID())
 	}
 	return ids
 }

@@ -61,7 +61,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	if err != nil {
 		return err
 	}
-	if err := h.app.registered.refresh(r.Context(), ready.backend, h.app.used()); err != nil {
+	if err := h.app.refresh(r.Context(), ready); err != nil {
 		return unavailable(err)
 	}
 	// The state comes first: without it neither a token nor an error is anyone's.
@@ -221,7 +221,7 @@ func (h *Handler) learnDeployment(r *http.Request, ready *ready, a *accepted) er
 	case !slices.Contains(reg.Deployments, a.Deployment):
 		return lti.Refuse(lti.CodeDeploymentUnknown, "%s; another deployment launched first", lti.Quote(a.Deployment))
 	}
-	return h.app.registered.refresh(r.Context(), ready.backend, h.app.used())
+	return h.app.refresh(r.Context(), ready)
 }
 
 // useUp marks what is good once as used, and says whether it was still good.

@@ -61,7 +61,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 		return unavailable(err)
 	}
 	// Another node may have registered the platform a moment ago.
-	if err := h.app.registered.refresh(r.Context(), ready.backend, h.app.used()); err != nil {
+	if err := h.app.refresh(r.Context(), ready); err != nil {
 		return unavailable(err)
 	}
 	p, err := h.choosePlatform(req, name)

@@ -114,6 +114,12 @@ func (h *Handler) public(r *http.Request) (string, error) {
 	if scheme == "http" && !httpx.IsLocalHost(host) {
 		return "", lti.Refuse(lti.CodePublicURLUnknown, "the request for %s came over http; LTI needs https. Behind a load balancer that speaks https, list it in trusted_proxies or write url https://HOST in the lti block", lti.Quote(r.Host))
 	}
+	return originAt(scheme, host, port), nil
+}
+
+// originAt is the origin of a host, which has no brackets, and a port, which may be
+// empty.
+func originAt(scheme, host, port string) string {
 	u := url.URL{Scheme: scheme, Host: host}
 	if strings.Contains(host, ":") {
 		u.Host = "[" + host + "]"
@@ -121,7 +127,7 @@ func (h *Handler) public(r *http.Request) (string, error) {
 	if port != "" {
 		u.Host = net.JoinHostPort(host, port)
 	}
-	return originOf(&u), nil
+	return originOf(&u)
 }
 
 // splitHost returns the host of a Host header, in lower case and without

@@ -135,13 +135,19 @@ func (h *Handler) logRefusal(r *http.Request, ref *refusal, e *lti.Error, refere
 		zap.String("host", r.Host),
 		zap.Int("status", rule.Status),
 	}
-	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+	if ip := clientIP(r); ip != "" {
 		fields = append(fields, zap.String("client_ip", ip))
 	}
 	if e.Err != nil {
 		fields = append(fields, zap.Error(e.Err))
 	}
 	c.Write(append(fields, ref.more...)...)
+}
+
+// clientIP returns the address of whoever asks, as Caddy makes it out.
+func clientIP(r *http.Request) string {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
 }
 
 // forPerson reports whether the answer will be seen by a person: the request is

@@ -80,7 +80,7 @@ func (h *Handler) registerPlatform(w http.ResponseWriter, r *http.Request, ref *
 		return registrationFailed(ref, err)
 	}
 	ref.more = append(ref.more, zap.String("issuer", cfg.Issuer))
-	if slices.ContainsFunc(h.Platforms, func(p *Platform) bool { return p.registration.Issuer == cfg.Issuer }) {
+	if h.hasIssuer(cfg.Issuer) {
 		return lti.Refuse(lti.CodeIssuerConfigured, "a platform with issuer %s is written in this site's configuration", lti.Quote(cfg.Issuer))
 	}
 	req, err := dynreg.NewRequest(cfg, h.tool(origin))
@@ -104,7 +104,7 @@ func (h *Handler) registerPlatform(w http.ResponseWriter, r *http.Request, ref *
 	if err := invite.used(ctx, now); err != nil {
 		h.logger.Error("an invite could not be marked as used", zap.String("invite", invite.label), zap.Error(err))
 	}
-	if err := h.app.registered.refresh(ctx, ready.backend, h.app.used()); err != nil {
+	if err := h.app.refresh(ctx, ready); err != nil {
 		return unavailable(err)
 	}
 	h.logger.Info("a platform registered itself",
@@ -121,7 +121,7 @@ func (h *Handler) join(ctx context.Context, ready *ready, site string, cfg *dynr
 		return nil, false, err
 	}
 	taken := func(name string) bool {
-		return slices.ContainsFunc(h.Platforms, func(p *Platform) bool { return p.Name == name }) ||
+		return h.hasName(name) ||
 			slices.ContainsFunc(all, func(r *registry.Registration) bool {
 				return r.Site == site && r.Name == name && (r.Issuer != cfg.Issuer || r.ClientID != res.ClientID)
 			})
@@ -186,7 +186,8 @@ func notesOf(notes []dynreg.Note) []page.Check {
 // showRegistered shows what came of a registration.
 func (h *Handler) showRegistered(w http.ResponseWriter, r *http.Request, reg *registry.Registration, req *dynreg.Request, res *dynreg.Result) error {
 	p := page.Page{ID: "registered", Done: page.DoneNow}
-	for _, known := range slices.Concat(h.app.registered.of(h).active, h.app.registered.of(h).pending) {
+	joined := h.app.registered.of(h)
+	for _, known := range slices.Concat(joined.active, joined.pending) {
 		if known.id == reg.ID {
 			p.Checks = checks(h.examinePlatform(r.Context(), known))
 		}
@@ -260,12 +261,6 @@ func (h *Handler) takeInvite(r *http.Request, ready *ready, secret string, now t
 	}
 }
 
-// clientIP returns the address of whoever asks, as Caddy makes it out.
-func clientIP(r *http.Request) string {
-	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	return ip
-}
-
 const (
 	guessBurst = 10              // wrong invites at once
 	guessEvery = 2 * time.Minute // and one more each
@@ -295,14 +290,20 @@ func guesser(ip string) string {
 	return addr.String()
 }
 
+// key is under which an address is counted.
+func (g *guesses) key(ip string) string {
+	key := guesser(ip)
+	if _, known := g.from[key]; !known && len(g.from) >= maxGuessers {
+		return ""
+	}
+	return key
+}
+
 // wait returns 0, or how long an address has to wait.
 func (g *guesses) wait(ip string, now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := guesser(ip)
-	if _, known := g.from[key]; !known && len(g.from) >= maxGuessers {
-		key = ""
-	}
+	key := g.key(ip)
 	if free := g.from[key].Add(-(guessBurst - 1) * guessEvery); now.Before(free) {
 		return free.Sub(now)
 	}
@@ -321,10 +322,7 @@ func (g *guesses) count(ip string, now time.Time) {
 	if g.from == nil {
 		g.from = make(map[string]time.Time)
 	}
-	key := guesser(ip)
-	if _, known := g.from[key]; !known && len(g.from) >= maxGuessers {
-		key = ""
-	}
+	key := g.key(ip)
 	end := g.from[key]
 	if end.Before(now) {
 		end = now

@@ -47,13 +47,18 @@ type joined struct {
 }
 
 // of returns the platforms that registered with a site.
-func (g *registered) of(h *Handler) *joined {
+func (g *registered) of(h *Handler) joined {
 	if view := g.view.Load(); view != nil {
 		if j := view.of[h]; j != nil {
-			return j
+			return *j
 		}
 	}
-	return new(joined)
+	return joined{}
+}
+
+// refresh has the app know what has been registered, here or on another node.
+func (a *App) refresh(ctx context.Context, ready *ready) error {
+	return a.registered.refresh(ctx, ready.backend, a.used())
 }
 
 // refresh brings the copy up to date.
@@ -185,9 +190,17 @@ func (h *Handler) isAt(site string) bool {
 // mayJoin reports whether a registration is nothing that the configuration has
 // already.
 func (h *Handler) mayJoin(r *registry.Registration) bool {
-	return !slices.ContainsFunc(h.Platforms, func(p *Platform) bool {
-		return p.Name == r.Name || p.registration.Issuer == r.Issuer
-	})
+	return !h.hasIssuer(r.Issuer) && !h.hasName(r.Name)
+}
+
+// hasIssuer reports whether a platform of the configuration has that issuer.
+func (h *Handler) hasIssuer(issuer string) bool {
+	return slices.ContainsFunc(h.Platforms, func(p *Platform) bool { return p.registration.Issuer == issuer })
+}
+
+// hasName reports whether a platform of the configuration has that name.
+func (h *Handler) hasName(name string) bool {
+	return slices.ContainsFunc(h.Platforms, func(p *Platform) bool { return p.Name == name })
 }
 
 // waits reports whether a login is of a platform that waits for approval.

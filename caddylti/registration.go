@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -214,6 +213,3 @@ func (g *Registration) invited(secret string) (label string, ok bool) {
 	}
 	return label, ok
 }
-
-// defaultInviteLifetime is how long invites are good that are made at run time.
-const defaultInviteLifetime = 7 * 24 * time.Hour

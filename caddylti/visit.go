@@ -89,10 +89,11 @@ func (h *Handler) lookUp(r *http.Request) (*visit, error) {
 		if err != nil {
 			return nil, unavailable(err)
 		}
-		if h.platform(s.Value.(*facts).Platform) == nil {
+		f := s.Value.(*facts)
+		if h.platform(f.Platform) == nil {
 			continue // it has been removed since
 		}
-		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: s.Value.(*facts), unsure: unsure}, nil
+		return &visit{session: s, sessions: ready.sessions, book: ready.book, facts: f, unsure: unsure}, nil
 	}
 	return nil, nil //nolint:nilnil // nobody is an answer
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/loosejson"
+	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/internal/strictjson"
 )
 
@@ -80,7 +81,7 @@ func ParseConfiguration(data []byte, from string) (*Configuration, error) {
 		TokenEndpoint:         endpoint(m, "token_endpoint", &bad),
 		JWKSURI:               endpoint(m, "jwks_uri", &bad),
 		RegistrationEndpoint:  endpoint(m, "registration_endpoint", &bad),
-		AuthorizationServer:   clean(m.Text("authorization_server"), maxURL),
+		AuthorizationServer:   service.Sanitize(m.Text("authorization_server"), maxURL),
 		Scopes:                list(m["scopes_supported"]),
 		Claims:                list(m["claims_supported"]),
 	}
@@ -101,8 +102,8 @@ func ParseConfiguration(data []byte, from string) (*Configuration, error) {
 
 	var pm loosejson.Members
 	if json.Unmarshal(m[memberPlatform], &pm) == nil {
-		cfg.Product = clean(pm.Text("product_family_code"), maxText)
-		cfg.Version = clean(pm.Text("version"), maxText)
+		cfg.Product = service.Sanitize(pm.Text("product_family_code"), maxText)
+		cfg.Version = service.Sanitize(pm.Text("version"), maxText)
 		cfg.Messages = messages(pm)
 		cfg.Variables = list(pm["variables"])
 	}
@@ -122,7 +123,7 @@ func issuer(m loosejson.Members, from *url.URL, bad *notes) string {
 	case origin(u) == origin(from):
 	case from.Scheme == "https" && foreignIssuers[authority(from)] == raw:
 	default:
-		bad.add("issuer", "is "+clean(raw, maxText)+", but the configuration comes from "+clean(origin(from), maxText)+
+		bad.add("issuer", "is "+service.Sanitize(raw, maxText)+", but the configuration comes from "+service.Sanitize(origin(from), maxText)+
 			": only the issuer's own host can speak for it")
 	}
 	return raw

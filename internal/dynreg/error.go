@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-lti/lti/internal/fault"
 	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/service"
 )
 
 // Party is who can mend something. It is the same type in all clients of
@@ -39,7 +40,7 @@ const maxNotes = 20
 
 func (n *notes) add(member, text string) {
 	if len(*n) < maxNotes {
-		*n = append(*n, Note{clean(member, maxText), text})
+		*n = append(*n, Note{service.Sanitize(member, maxText), text})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/loosejson"
+	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/internal/strictjson"
 	"github.com/caddy-lti/lti/lti"
 )
@@ -108,7 +109,7 @@ func (res *Result) compare(m, tool loosejson.Members, req *Request) {
 	var changes notes
 	uri := func(from loosejson.Members, member, asked string) {
 		if got := from.Text(member); got != "" && got != asked {
-			changes.add(member, "the platform keeps "+clean(got, maxText)+" instead of "+asked)
+			changes.add(member, "the platform keeps "+service.Sanitize(got, maxText)+" instead of "+asked)
 		}
 	}
 	lacks := func(member string, asked, got []string) {

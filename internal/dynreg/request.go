@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/lti"
 )
 
@@ -177,7 +178,7 @@ func (d *draft) text(member, s string, required bool) {
 	switch {
 	case required && strings.TrimSpace(s) == "":
 		d.bad.add(member, "is missing")
-	case s != "" && clean(s, len(s)) != s:
+	case s != "" && service.Sanitize(s, len(s)) != s:
 		d.bad.add(member, "must be one line of plain text without space around it")
 	}
 }
@@ -218,7 +219,7 @@ func (d *draft) offered(member string, wanted, has []string) []string {
 		switch {
 		case slices.Contains(got, w):
 		case has != nil && !slices.Contains(has, w):
-			d.left.add(member, "the platform does not offer "+clean(w, maxText))
+			d.left.add(member, "the platform does not offer "+service.Sanitize(w, maxText))
 		default:
 			got = append(got, w)
 		}
@@ -302,7 +303,7 @@ func (d *draft) placements(member string, m Message, has []string) []string {
 		case has == nil:
 		default:
 			if chosen {
-				d.left.add(member, "the platform has no "+clean(w, maxText))
+				d.left.add(member, "the platform has no "+service.Sanitize(w, maxText))
 			}
 			continue
 		}

@@ -7,7 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
+
+	"github.com/caddy-lti/lti/internal/service"
 )
 
 const (
@@ -40,7 +41,7 @@ func words(body []byte, secrets []string) string {
 	for _, secret := range secrets {
 		text = strings.ReplaceAll(text, secret, "…")
 	}
-	return clean(text, maxWords)
+	return service.Sanitize(text, maxWords)
 }
 
 // jsonWords finds messages, wherever they are.
@@ -74,25 +75,6 @@ func jsonWords(found []string, v any, depth int) []string {
 		}
 	}
 	return found
-}
-
-// clean makes words of a stranger fit for a log line: one line, without control
-// and formatting characters, at most limit runes.
-func clean(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r) || unicode.IsControl(r):
-			return ' '
-		case unicode.Is(unicode.Cf, r): // such as those that turn the direction of text
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
-	s = strings.Join(strings.Fields(s), " ")
-	if runes := []rune(s); len(runes) > limit {
-		return string(runes[:limit]) + "…"
-	}
-	return s
 }
 
 // secretsOf are what must not show in messages: the token and the values in the

@@ -111,9 +111,6 @@ func load(ctx context.Context, st Storage) (*Ring, error) {
 		return nil, fmt.Errorf("the tool's keys in %s are of version %d, this program knows version %d", storageKey, doc.Version, version)
 	}
 	ring := new(Ring)
-	if len(doc.Signing) > 0 {
-		ring.created = doc.Signing[0].Created
-	}
 	for i, k := range doc.Signing {
 		key, err := jose.ParsePrivateKey([]byte(k.PEM))
 		if err != nil {
@@ -124,6 +121,7 @@ func load(ctx context.Context, st Storage) (*Ring, error) {
 	if len(ring.signing) == 0 {
 		return nil, fmt.Errorf("no signing key in %s", storageKey)
 	}
+	ring.created = doc.Signing[0].Created
 	var keys [][]byte
 	for _, k := range doc.Sealing {
 		keys = append(keys, k.Key)

@@ -83,18 +83,15 @@ type Score struct {
 type Check struct {
 	State string // one of those below
 	Text  string
-	Mend  string // who has to do what, if anything
-	Who   string
-	// Values are what was seen, for those who want to know.
-	Values []Value
+	Mend  string // what has to be done, if anything
+	Who   string // has to do it
 }
 
 // States of a [Check]; each is the id of a word, too.
 const (
-	CheckOK      = "check_ok"
-	CheckNote    = "check_note"
-	CheckFailed  = "check_failed"
-	CheckSkipped = "check_skipped"
+	CheckOK     = "check_ok"
+	CheckNote   = "check_note"
+	CheckFailed = "check_failed"
 )
 
 // How a page that the platform opened tells it that it may be closed.
