@@ -329,32 +329,3 @@ func (g *guesses) count(ip string, now time.Time) {
 	}
 	g.from[key] = end.Add(guessEvery)
 }
-
-// tool is what the site wants to be registered as: with what its configuration
-// uses, and no more.
-func (h *Handler) tool(origin string) *dynreg.Tool {
-	g := h.Registration
-	t := &dynreg.Tool{
-		Name: g.Name, Description: g.Description,
-		LoginURL: origin + h.Base + "/login", RedirectURLs: []string{origin + h.Base + "/launch"}, JWKSURL: origin + h.Base + "/jwks.json",
-		TargetURL: origin + h.Home, LogoURL: g.Logo,
-		Scopes: h.scopesUsed(), Claims: h.claimsUsed(), CustomParameters: g.custom,
-	}
-	if t.Name == "" {
-		_, t.Name, _ = strings.Cut(origin, "://")
-	}
-	if strings.HasPrefix(g.Logo, "/") {
-		t.LogoURL = origin + g.Logo
-	}
-	for _, typ := range h.messagesUsed() {
-		m := dynreg.Message{Type: typ}
-		switch path := h.Messages[typ]; {
-		case path != "":
-			m.TargetURL = origin + path
-		case typ == lti.MessageDeepLinking:
-			m.Placements = g.Placements
-		}
-		t.Messages = append(t.Messages, m)
-	}
-	return t
-}

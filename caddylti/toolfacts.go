@@ -3,15 +3,67 @@ package caddylti
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/caddy-lti/lti/ags"
+	"github.com/caddy-lti/lti/internal/dynreg"
 	"github.com/caddy-lti/lti/lti"
 	"github.com/caddy-lti/lti/nrps"
 )
 
-// What a site asks platforms for: what its configuration uses, and no more.
+// tool is what the site wants to be registered as: with what its configuration
+// uses, and no more.
+func (h *Handler) tool(origin string) *dynreg.Tool {
+	t := &dynreg.Tool{
+		LoginURL:     origin + h.Base + "/login",
+		RedirectURLs: []string{origin + h.Base + "/launch"},
+		JWKSURL:      origin + h.Base + "/jwks.json",
+		TargetURL:    origin + h.Home,
+		Messages:     h.messagesUsed(origin),
+		Scopes:       h.scopesUsed(),
+		Claims:       h.claimsUsed(),
+	}
+	if g := h.Registration; g != nil {
+		t.Name, t.Description, t.LogoURL, t.CustomParameters = g.Name, g.Description, g.Logo, g.custom
+		if strings.HasPrefix(g.Logo, "/") {
+			t.LogoURL = origin + g.Logo
+		}
+	}
+	if t.Name == "" {
+		_, t.Name, _ = strings.Cut(origin, "://")
+	}
+	return t
+}
 
-// scopesUsed are the scopes of the services that the site uses.
+// messagesUsed are the message types that are accepted, the resource link first,
+// and where each lands.
+func (h *Handler) messagesUsed(origin string) []dynreg.Message {
+	all := []dynreg.Message{{Type: lti.MessageResourceLink, TargetURL: origin + h.Home}}
+	add := func(typ, path string) {
+		m := dynreg.Message{Type: typ, TargetURL: origin + h.Home}
+		if path != "" {
+			m.TargetURL = origin + path
+		}
+		all = append(all, m)
+	}
+	if h.links() {
+		path := ""
+		if h.linksApp() {
+			path = h.DeepLinking.Path
+		}
+		add(lti.MessageDeepLinking, path)
+		if h.Registration != nil {
+			all[len(all)-1].Placements = h.Registration.Placements
+		}
+	}
+	for _, typ := range slices.Sorted(maps.Keys(h.Messages)) {
+		add(typ, h.Messages[typ])
+	}
+	return all
+}
+
+// scopesUsed are the scopes of the services that something of the configuration
+// calls. Who sends scores also makes the line item of an activity that has none.
 func (h *Handler) scopesUsed() []string {
 	var scopes []string
 	if h.scores() {
@@ -26,23 +78,48 @@ func (h *Handler) scopesUsed() []string {
 	return scopes
 }
 
-// claimsUsed are the claims about people that the site uses, besides iss and sub.
+// claimsUsed are the claims about people that reach the app, besides iss and sub,
+// in the order in which OpenID Connect has them.
 func (h *Handler) claimsUsed() []string {
-	var claims []string
-	if h.needs.people {
-		claims = append(claims, "name", "given_name", "family_name", "email", "locale")
+	used := make(map[string]bool)
+	use := func(names ...string) {
+		for _, name := range names {
+			used[name] = true
+		}
 	}
-	if h.User == "email" && !slices.Contains(claims, "email") {
-		claims = append(claims, "email")
+	if headerSets[h.Headers] >= setStandard {
+		use(personClaims...)
+	}
+	if h.User == "email" {
+		use("email")
+	}
+	for _, value := range h.ExtraHeaders {
+		for _, m := range placeholder.FindAllStringSubmatch(value, -1) {
+			use(placeholderClaims[m[1]]...)
+		}
+	}
+	var claims []string
+	for _, name := range personClaims {
+		if used[name] {
+			claims = append(claims, name)
+		}
 	}
 	return claims
 }
 
-// messagesUsed are the message types that the site takes.
-func (h *Handler) messagesUsed() []string {
-	types := []string{lti.MessageResourceLink}
-	if h.links() {
-		types = append(types, lti.MessageDeepLinking)
-	}
-	return append(types, slices.Sorted(maps.Keys(h.Messages))...)
+// personClaims are the claims about people that can reach an app.
+var personClaims = append(slices.Clone(nameClaims), "email", "locale")
+
+// nameClaims are those of which a full name is made.
+var nameClaims = []string{"name", "given_name", "family_name"}
+
+// placeholderClaims has the claims that a placeholder is made of.
+var placeholderClaims = map[string][]string{
+	"http.auth.user.name":       nameClaims,
+	"http.auth.user.email":      {"email"},
+	"http.lti.user.name":        nameClaims,
+	"http.lti.user.given_name":  {"given_name"},
+	"http.lti.user.family_name": {"family_name"},
+	"http.lti.user.email":       {"email"},
+	"http.lti.user.locale":      {"locale"},
 }
