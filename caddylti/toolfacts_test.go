@@ -28,7 +28,8 @@ func TestToolFacts(t *testing.T) {
 		"all headers":                     {Handler{Headers: "full"}, nil, people, nil},
 		"the api": {
 			Handler{Headers: "minimal", API: new(API)},
-			[]string{ags.ScopeScore, ags.ScopeLineItem, ags.ScopeResultReadOnly, nrps.ScopeMembership}, nil, nil,
+			[]string{ags.ScopeScore, ags.ScopeLineItem, ags.ScopeResultReadOnly, nrps.ScopeMembership},
+			nil, nil,
 		},
 		"grades without names": {Handler{Headers: "minimal", Grade: new(Grade)}, []string{ags.ScopeScore, ags.ScopeLineItem}, nil, nil},
 		"grades with names":    {Handler{Grade: new(Grade)}, []string{ags.ScopeScore, ags.ScopeLineItem, nrps.ScopeMembership}, people, nil},
@@ -38,17 +39,23 @@ func TestToolFacts(t *testing.T) {
 		},
 		"headers of one's own": {
 			Handler{Headers: "minimal", ExtraHeaders: map[string]string{"X-Mail": "<{http.lti.user.email}>", "X-Lang": "{http.lti.user.locale}", "X-Course": "{http.lti.context.title}"}},
-			nil, []string{"email", "locale"}, nil,
+			nil,
+			[]string{"email", "locale"},
+			nil,
 		},
 		"the picker": {
-			Handler{Headers: "off", Home: "/start", Items: new(Items)}, nil, nil,
+			Handler{Headers: "off", Home: "/start", Items: new(Items)},
+			nil, nil,
 			[]dynreg.Message{{Type: lti.MessageResourceLink, TargetURL: origin + "/start"}, {Type: lti.MessageDeepLinking, TargetURL: origin + "/start"}},
 		},
 		"the app's own picker": {
-			Handler{Headers: "off", DeepLinking: &DeepLinking{App: true, Path: "/pick"}, Messages: map[string]string{"LtiSubmissionReviewRequest": "/review", "LtiEulaRequest": ""}}, nil, nil,
+			Handler{Headers: "off", DeepLinking: &DeepLinking{App: true, Path: "/pick"}, Messages: map[string]string{"LtiSubmissionReviewRequest": "/review", "LtiEulaRequest": ""}},
+			nil, nil,
 			[]dynreg.Message{
-				launches, {Type: lti.MessageDeepLinking, TargetURL: origin + "/pick"},
-				{Type: "LtiEulaRequest", TargetURL: origin + "/"}, {Type: "LtiSubmissionReviewRequest", TargetURL: origin + "/review"},
+				launches,
+				{Type: lti.MessageDeepLinking, TargetURL: origin + "/pick"},
+				{Type: "LtiEulaRequest", TargetURL: origin + "/"},
+				{Type: "LtiSubmissionReviewRequest", TargetURL: origin + "/review"},
 			},
 		},
 	} {
