@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/inspect"
 	"github.com/caddy-lti/lti/internal/registry"
 )
 
@@ -128,6 +129,8 @@ func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, 
 		return a.invite(ready, r)
 	case "DELETE invites ID":
 		return struct{}{}, ready.registry.Withdraw(r.Context(), id)
+	case "POST inspections":
+		return a.inspect(ready, r)
 	default:
 		return nil, adminError(http.StatusNotFound, "no such call: %s %s", r.Method, r.URL.Path)
 	}
@@ -253,7 +256,8 @@ func (a *adminAPI) invite(ready *ready, r *http.Request) (any, error) {
 	if len(n.Label) > 200 || strings.ContainsFunc(n.Label, func(c rune) bool { return c < ' ' }) {
 		return nil, adminError(http.StatusBadRequest, "label: expected one line of at most 200 bytes")
 	}
-	site, err := a.siteFor(n.Site)
+	site, err := a.siteFor(n.Site, func(h *Handler) bool { return h.Registration != nil },
+		"no site lets platforms register: write registration into its lti block")
 	if err != nil {
 		return nil, err
 	}
@@ -267,13 +271,14 @@ func (a *adminAPI) invite(ready *ready, r *http.Request) (any, error) {
 	return madeInvite{i, site + "/register?invite=" + secret}, nil
 }
 
-// siteFor finds the site that an invite is to be for.
-func (a *adminAPI) siteFor(wanted string) (string, error) {
+// siteFor finds the site that something is to be for, among those that take it; none
+// says that there is no such site.
+func (a *adminAPI) siteFor(wanted string, takes func(*Handler) bool, none string) (string, error) {
 	wanted = strings.TrimSuffix(wanted, "/")
 	var open []string
 	for _, h := range a.app.used() {
 		switch {
-		case h.Registration == nil:
+		case !takes(h):
 		case wanted != "" && h.isAt(wanted):
 			return wanted, nil
 		default:
@@ -282,13 +287,51 @@ func (a *adminAPI) siteFor(wanted string) (string, error) {
 	}
 	switch {
 	case len(open) == 0:
-		return "", adminError(http.StatusConflict, "no site lets platforms register: write registration into its lti block")
+		return "", adminError(http.StatusConflict, "%s", none)
 	case wanted != "":
 		return "", adminError(http.StatusBadRequest, "site %q: expected one of %s", wanted, strings.Join(open, ", "))
 	case len(open) > 1:
-		return "", adminError(http.StatusBadRequest, "site: several sites let platforms register, say which: %s", strings.Join(open, ", "))
+		return "", adminError(http.StatusBadRequest, "site: several are possible, say which: %s", strings.Join(open, ", "))
 	}
 	return open[0], nil
+}
+
+// newInspection is what POST inspections takes.
+type newInspection struct {
+	Site string `json:"site"` // as of an invite
+	// Platform is the name of the one whose next launch is wanted; empty is any,
+	// and what comes from none.
+	Platform string `json:"platform"`
+}
+
+// madeInspection is what it answers.
+type madeInspection struct {
+	URL     string    `json:"url"`
+	Expires time.Time `json:"expires"`
+}
+
+func (a *adminAPI) inspect(ready *ready, r *http.Request) (any, error) {
+	var n newInspection
+	if err := readAdmin(r, &n); err != nil {
+		return nil, err
+	}
+	if n.Platform != "" && !slices.ContainsFunc(a.app.used(), func(h *Handler) bool { return h.platform(n.Platform) != nil }) {
+		return nil, adminError(http.StatusBadRequest, "platform %q: there is none; see caddy lti platforms list", n.Platform)
+	}
+	site, err := a.siteFor(n.Site, func(h *Handler) bool { return n.Platform == "" || h.platform(n.Platform) != nil },
+		"no address of a site is known: write url into its lti block")
+	if err != nil {
+		return nil, err
+	}
+	secret, i, err := ready.inspections.Ask(r.Context(), site, n.Platform, time.Now())
+	if errors.Is(err, inspect.ErrTooMany) {
+		return nil, adminError(http.StatusTooManyRequests, "%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.app.logger.Info("the next launch will be shown to whoever has the link", zap.String("platform", n.Platform), zap.String("site", site), zap.Time("expires", i.Expires))
+	return madeInspection{site + "/inspect?key=" + secret, i.Expires}, nil
 }
 
 // Interface guards

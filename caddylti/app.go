@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-lti/lti/ags"
 	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/inspect"
 	"github.com/caddy-lti/lti/internal/jwkset"
 	"github.com/caddy-lti/lti/internal/keyring"
 	"github.com/caddy-lti/lti/internal/outbox"
@@ -118,12 +119,13 @@ const stopTimeout = 5 * time.Second
 
 // backend is an open store and what lives in it.
 type backend struct {
-	store    store.Store
-	sessions *session.Manager
-	registry *registry.Registry
-	book     *cookieBook
-	outbox   *outbox.Outbox
-	progress *progress
+	store       store.Store
+	sessions    *session.Manager
+	registry    *registry.Registry
+	inspections *inspect.Inspections
+	book        *cookieBook
+	outbox      *outbox.Outbox
+	progress    *progress
 
 	guesses guesses // of invites
 
@@ -327,6 +329,7 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	failed := func(msg string, err error) { scores.Error(msg, zap.Error(err)) }
 	b := &backend{
 		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st), registry: registry.Open(st),
+		inspections: inspect.Open(st),
 		outbox: outbox.Open(st, outbox.Config{
 			// Both stores belong to this process alone.
 			Alone: true,

@@ -28,6 +28,7 @@ func init() {
 	command.Add(registrationsCommand)
 	command.Add(invitesCommand)
 	command.Add(doctorCommand)
+	command.Add(inspectCommand)
 }
 
 // adminClient talks to the admin endpoint of a running Caddy.
@@ -275,6 +276,23 @@ func doctorCommand() *cobra.Command {
 	cmd.Flags().StringVar(&t.LineItem, "score-line-item", "", "The URL of the line item that it is for")
 	cmd.Flags().StringVar(&t.User, "score-user", "", "The platform's id of the test student that it is for")
 	cmd.Flags().BoolVar(&t.Replace, "score-replace", false, "Send it even if that replaces a score")
+	return cmd
+}
+
+func inspectCommand() *cobra.Command {
+	var n newInspection
+	cmd := verb("inspect [PLATFORM]", "Make a link that shows the next launch, of a platform or of any, step by step", cobra.MaximumNArgs(1), func(c *adminClient, args []string) error {
+		if len(args) > 0 {
+			n.Platform = args[0]
+		}
+		var made madeInspection
+		if shown, err := c.call(http.MethodPost, "inspections", n, &made); shown || err != nil {
+			return err
+		}
+		return c.say("%s\nOpen it, then launch. Good for one launch until %s, for whoever has it.", made.URL, day(made.Expires))
+	})
+	where(cmd.Flags())
+	cmd.Flags().StringVar(&n.Site, "site", "", "The tool's address, such as https://tool.example.edu/lti, where there are several")
 	return cmd
 }
 

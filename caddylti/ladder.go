@@ -56,7 +56,7 @@ func framed(r *http.Request) bool {
 }
 
 // goOn sends the browser on with a login: to the platform, or first to ourselves.
-func (h *Handler) goOn(w http.ResponseWriter, r *http.Request, ready *ready, p *Platform, st *loginState, origin string, probe bool) error {
+func (h *Handler) goOn(w http.ResponseWriter, r *http.Request, ready *ready, p *Platform, st *loginState, origin string, probe bool, seen *watch) error {
 	if probe {
 		sealed, err := h.seal(r, ready, forProbe, st)
 		if err != nil {
@@ -73,6 +73,7 @@ func (h *Handler) goOn(w http.ResponseWriter, r *http.Request, ready *ready, p *
 		return err
 	}
 	h.logger.Info("login begun", zap.String("platform", p.Name))
+	seen.passed(stepSent, p.registration.AuthURL)
 	redirect(w, http.StatusFound, location)
 	return nil
 }
@@ -122,23 +123,27 @@ func (h *Handler) serveProbe(w http.ResponseWriter, r *http.Request, sealed stri
 	if err != nil {
 		return err
 	}
+	ref.watch = h.rewatch(ready, st, now)
 	origin, err := h.public(r)
 	if err != nil {
 		return err
 	}
 	if st.proven(r) == nil {
 		st.Storage = ""
-		return h.goOn(w, r, ready, p, st, origin, false)
+		ref.watch.passed(stepCookie, "the browser keeps cookies here")
+		return h.goOn(w, r, ready, p, st, origin, false, ref.watch)
 	}
 	if st.Way == wayWindow {
 		ref.page = "cookies_off"
 		return lti.Refuse(lti.CodeStateCookieMissing, "the browser keeps no cookie, not even in a window of its own")
 	}
+	ref.watch.passed(stepCookie, "the browser keeps no cookie in this frame; with one click the launch goes on in a window")
 	pg := page.Page{ID: "new_window"}
 	if pg.Window, err = h.beginInWindow(r, ready, st, now); err != nil {
 		return err
 	}
 	if st.Storage != "" {
+		ref.watch.passed(stepCookie, "the browser keeps no cookie in this frame; the platform's storage is asked")
 		secret := randomText(32)
 		asked := *st
 		asked.Secret = hashOf(secret)
@@ -169,7 +174,7 @@ func (h *Handler) beginInWindow(r *http.Request, ready *ready, st *loginState, n
 	t := loginState{
 		At: now.Unix(), Platform: st.Platform, Target: st.Target, Deployment: st.Deployment,
 		LoginHint: st.LoginHint, MessageHint: st.MessageHint,
-		Once: randomText(16), Way: wayWindow, Browser: browserOf(r),
+		Once: randomText(16), Way: wayWindow, Browser: browserOf(r), Inspection: st.Inspection,
 	}
 	sealed, err := h.seal(r, ready, forWindow, &t)
 	if err != nil {
@@ -234,7 +239,9 @@ func (h *Handler) serveWindowLogin(w http.ResponseWriter, r *http.Request, form 
 	probe := !keepsCookies(r)
 	st.At, st.Nonce, st.Browser = now.Unix(), randomText(16), nil
 	st.bind(w, r, now)
-	return h.goOn(w, r, ready, p, st, origin, probe)
+	ref.watch = h.rewatch(ready, st, now)
+	ref.watch.passed(stepCookie, "the person clicked, and the launch goes on in a window")
+	return h.goOn(w, r, ready, p, st, origin, probe, ref.watch)
 }
 
 // accepted is a launch in which nothing was found wrong.
@@ -260,12 +267,13 @@ type accepted struct {
 
 // endInWindow answers a launch that is proven where no session can be: one click
 // opens a window for it.
-func (h *Handler) endInWindow(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted) error {
+func (h *Handler) endInWindow(w http.ResponseWriter, r *http.Request, ready *ready, a *accepted, seen *watch) error {
 	a.Once, a.Browser = randomText(16), browserOf(r)
 	sealed, err := h.seal(r, ready, forLaunch, a)
 	if err != nil {
 		return err
 	}
+	seen.passed(stepSession, "after one click, in a window: the browser keeps no cookie in this frame")
 	return h.pages.Write(w, http.StatusOK, page.Page{ID: "new_window", TellOrigin: true, Window: &page.Form{
 		Action: h.Base + "/launch", Values: []page.Value{{Name: "ticket", Value: sealed}},
 	}})

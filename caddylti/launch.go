@@ -28,8 +28,10 @@ func (h *Handler) serveLaunch(w http.ResponseWriter, r *http.Request) error {
 	ref := &refusal{form: true}
 	if err := h.launch(w, r, ref); err != nil {
 		ref.err = err
+		ref.watch.ended(r, ref)
 		return h.refuse(w, r, ref)
 	}
+	ref.watch.ended(r, ref)
 	return nil
 }
 
@@ -59,6 +61,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	}
 	res, err := lti.ParseAuthResponse(form)
 	if err != nil {
+		ref.watch = h.watchLaunch(r, ready, nil, form, now)
 		return err
 	}
 	if err := h.app.refresh(r.Context(), ready); err != nil {
@@ -69,9 +72,12 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	if p != nil {
 		ref.platform = p.Name
 	}
+	ref.watch = h.watchLaunch(r, ready, st, form, now)
+	ref.watch.passed(stepAnswer, "")
 	if err != nil {
 		return err
 	}
+	ref.watch.passed(stepState, "")
 	var ask bool // the platform's storage has to say whose browser it is
 	how := st.Way
 	if err := st.proven(r); err != nil {
@@ -86,6 +92,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 			}
 		}
 	}
+	ref.watch.passed(stepBrowser, "")
 	if res.Error != "" {
 		return h.platformError(r, ready, st, res, ref, now)
 	}
@@ -94,6 +101,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 		return err
 	}
 	if ask {
+		ref.watch.passed(stepBrowser, "the platform's storage is being asked")
 		return h.askStorage(w, r, ready, st, p, res, now)
 	}
 	// Only now, when everything else is in order, is the nonce used up; and
@@ -105,9 +113,10 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	if !fresh {
 		return lti.Refuse(lti.CodeNonceReused, "this launch has been used before")
 	}
+	ref.watch.passed(stepOnce, "")
 	a.At, a.Way = now.Unix(), how
 	if how == wayStorage && !keepsCookies(r) {
-		return h.endInWindow(w, r, ready, a)
+		return h.endInWindow(w, r, ready, a, ref.watch)
 	}
 	if secrets := cookies(r, st.Cookie); len(secrets) > 0 {
 		a.login = secrets[0]
@@ -116,6 +125,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	if err := h.signIn(w, r, ready, a); err != nil {
 		return err
 	}
+	ref.watch.passed(stepSession, "")
 	redirect(w, http.StatusSeeOther, a.Target)
 	return nil
 }
@@ -126,7 +136,8 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	if err != nil {
 		return nil, err
 	}
-	verifier := lti.Verifier{Anonymous: h.Anonymous == "allow", Accepts: h.accepts}
+	ref.watch.passed(stepAgrees, "")
+	verifier := lti.Verifier{Anonymous: h.Anonymous == "allow", Accepts: h.accepts, Passed: ref.watch.verified()}
 	l, err := verifier.Verify(r.Context(), &p.registration, p.keys, res.IDToken, lti.Expected{Nonce: st.Nonce, Deployment: st.Deployment})
 	if err != nil {
 		return nil, err
@@ -137,6 +148,7 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	if err != nil {
 		return nil, err
 	}
+	ref.watch.passed(stepLanding, "")
 	if len(h.roles) > 0 && !l.HasRole(h.roles...) {
 		return nil, lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here")
 	}
@@ -144,6 +156,7 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	if err != nil {
 		return nil, err
 	}
+	ref.watch.passed(stepRole, "")
 	if !bytes.Equal(shortHash(l.TargetLinkURI), st.Target) {
 		h.logger.Warn("the signed target_link_uri differs from the one of the login, which is ignored", append(ref.more, zap.String("platform", p.Name))...)
 	}

@@ -32,8 +32,10 @@ func (h *Handler) serveLogin(w http.ResponseWriter, r *http.Request, name string
 	ref := &refusal{form: true}
 	if err := h.login(w, r, name, ref); err != nil {
 		ref.err = err
+		ref.watch.ended(r, ref)
 		return h.refuse(w, r, ref)
 	}
+	ref.watch.ended(r, ref)
 	return nil
 }
 
@@ -52,14 +54,19 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 			return h.serveWindowLogin(w, r, values, ref)
 		}
 	}
-	req, err := lti.ParseLoginRequest(values)
-	if err != nil {
-		return err
-	}
 	ready, err := h.app.open()
 	if err != nil {
 		return unavailable(err)
 	}
+	now := time.Now()
+	if ref.watch, err = h.watchLogin(r, ready, values, now); err != nil {
+		return unavailable(err)
+	}
+	req, err := lti.ParseLoginRequest(values)
+	if err != nil {
+		return err
+	}
+	ref.watch.passed(stepLogin, "")
 	// Another node may have registered the platform a moment ago.
 	if err := h.app.refresh(r.Context(), ready); err != nil {
 		return unavailable(err)
@@ -69,6 +76,7 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 		return err
 	}
 	ref.platform = p.Name
+	ref.watch.of(p)
 	if len(req.DeploymentID) > maxDeployment {
 		return lti.Refuse(lti.CodeRequestMalformed, "lti_deployment_id is longer than %d bytes", maxDeployment)
 	}
@@ -76,18 +84,18 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 	if err != nil {
 		return err
 	}
-	now := time.Now()
 	st := &loginState{
 		At: now.Unix(), Nonce: randomText(16),
 		Platform: registrationHash(&p.registration), Target: shortHash(req.TargetLinkURI), Deployment: req.DeploymentID,
 		Way: wayCookie, LoginHint: req.LoginHint, MessageHint: req.MessageHint,
+		Inspection: ref.watch.name(),
 	}
 	probe := probes(r, req.StorageTarget != "")
 	if probe {
 		st.Storage = req.StorageTarget
 	}
 	st.bind(w, r, now)
-	return h.goOn(w, r, ready, p, st, origin, probe)
+	return h.goOn(w, r, ready, p, st, origin, probe, ref.watch)
 }
 
 // loginValues returns the parameters of a login initiation. Platforms put them

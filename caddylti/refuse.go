@@ -32,6 +32,8 @@ type refusal struct {
 	back string
 	// more is for the log.
 	more []zap.Field
+	// watch is for the administrator who asked to see this launch; nil is nobody.
+	watch *watch
 }
 
 // refuse answers with a page where a person is looking, and with a problem

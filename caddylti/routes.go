@@ -53,6 +53,8 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodPost}, h.serveDeepLink, true}
 	case rest == "/register" && h.Registration != nil:
 		rt = route{[]string{http.MethodGet}, h.serveRegister, false}
+	case rest == "/inspect":
+		rt = route{[]string{http.MethodGet}, h.serveInspection, true}
 	case rest == "/frame.js":
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveFrameScript, false}
 	case rest == "/return" && h.needs.extras:

@@ -48,6 +48,9 @@ type loginState struct {
 	// be begun again.
 	LoginHint   string `json:"lh,omitempty"`
 	MessageHint string `json:"mh,omitempty"`
+
+	// Inspection is the one that watches this launch, and its run.
+	Inspection string `json:"i,omitempty"`
 }
 
 // way is what binds a launch to the browser: the first step of the ladder that

@@ -61,7 +61,25 @@ type Verifier struct {
 	// Accepts reports whether a message type other than LtiResourceLinkRequest
 	// is wanted; nil wants none.
 	Accepts func(messageType string) bool
+	// Passed is called with each check that found nothing wrong; nil is not.
+	Passed func(Check)
 }
+
+// Check is a step of [Verifier.Verify].
+type Check string
+
+// The checks, in their order.
+const (
+	CheckSignature   Check = "signature"    // by a key of the platform
+	CheckParties     Check = "parties"      // iss, aud and azp
+	CheckTimes       Check = "times"        // exp, iat and nbf
+	CheckNonce       Check = "nonce"        // of this login
+	CheckMessage     Check = "message"      // version, message type and resource link
+	CheckDeployment  Check = "deployment"   // of this platform
+	CheckPerson      Check = "person"       // roles and sub
+	CheckTarget      Check = "target"       // target_link_uri
+	CheckDeepLinking Check = "deep_linking" // what a deep-linking request has
+)
 
 // Verify checks an id_token of platform p by every rule of Security Framework
 // §5.1.3 and LTI 1.3 §5.3. What it returns is an *Error. The nonce has been
@@ -75,24 +93,35 @@ func (v *Verifier) Verify(ctx context.Context, p *Platform, keys KeySet, idToken
 	if err != nil {
 		return nil, &Error{Code: CodeTokenMalformed, Detail: "the payload is not a set of claims", Err: err}
 	}
+	v.passed(CheckSignature)
 	m := members(obj)
 	l := &Launch{Issuer: p.Issuer, ClientID: p.ClientID}
-	for _, check := range []func() error{
-		func() error { return checkParties(m, p) },
-		func() error { return v.checkTimes(m, p, l) },
-		func() error { return checkNonce(m, want.Nonce) },
-		func() error { return v.checkMessage(m, l) },
-		func() error { return checkDeployment(m, p, want.Deployment, l) },
-		func() error { return v.checkPerson(m, l) },
-		func() error { return checkTarget(m, l) },
-		func() error { return checkDeepLinking(m, l) },
+	for _, check := range []struct {
+		name Check
+		do   func() error
+	}{
+		{CheckParties, func() error { return checkParties(m, p) }},
+		{CheckTimes, func() error { return v.checkTimes(m, p, l) }},
+		{CheckNonce, func() error { return checkNonce(m, want.Nonce) }},
+		{CheckMessage, func() error { return v.checkMessage(m, l) }},
+		{CheckDeployment, func() error { return checkDeployment(m, p, want.Deployment, l) }},
+		{CheckPerson, func() error { return v.checkPerson(m, l) }},
+		{CheckTarget, func() error { return checkTarget(m, l) }},
+		{CheckDeepLinking, func() error { return checkDeepLinking(m, l) }},
 	} {
-		if err := check(); err != nil {
+		if err := check.do(); err != nil {
 			return nil, err
 		}
+		v.passed(check.name)
 	}
 	readOptional(m, l)
 	return l, nil
+}
+
+func (v *Verifier) passed(c Check) {
+	if v.Passed != nil {
+		v.Passed(c)
+	}
 }
 
 func signatureError(err error) *Error {

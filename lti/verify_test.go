@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -443,6 +444,36 @@ func TestAlgorithmsIsACopy(t *testing.T) {
 	for _, alg := range Algorithms() {
 		if alg == "none" || strings.HasPrefix(alg, "HS") {
 			t.Errorf("%s is among the algorithms", alg)
+		}
+	}
+}
+
+// Whoever watches is told of each check that was passed, up to the one that failed.
+func TestVerifyTellsWhatPassed(t *testing.T) {
+	lms, p := testPlatform(t)
+	all := []Check{CheckSignature, CheckParties, CheckTimes, CheckNonce, CheckMessage, CheckDeployment, CheckPerson, CheckTarget, CheckDeepLinking}
+	for _, tc := range []struct {
+		claims map[string]any
+		passed int
+	}{
+		{nil, len(all)},
+		{map[string]any{"iss": "https://evil.example"}, 1},
+		{map[string]any{"exp": 1}, 2},
+		{map[string]any{"nonce": "other"}, 3},
+		{map[string]any{ltitest.Claim("version"): "1.1"}, 4},
+		{map[string]any{ltitest.Claim("deployment_id"): "other"}, 5},
+		{map[string]any{"sub": ltitest.Absent}, 6},
+		{map[string]any{ltitest.Claim("target_link_uri"): ltitest.Absent}, 7},
+	} {
+		var passed []Check
+		v := &Verifier{Now: func() time.Time { return moment }, Passed: func(c Check) { passed = append(passed, c) }}
+		token := lms.Token(ltitest.With(testClaims(lms), tc.claims))
+		_, err := v.Verify(t.Context(), p, keysOf{lms.Key.JWK()}, token, Expected{Nonce: testNonce})
+		if (err == nil) != (tc.claims == nil) {
+			t.Errorf("%v: %v", tc.claims, err)
+		}
+		if !slices.Equal(passed, all[:tc.passed]) {
+			t.Errorf("%v: passed %v, want %v", tc.claims, passed, all[:tc.passed])
 		}
 	}
 }

@@ -92,6 +92,7 @@ const (
 	CheckOK     = "check_ok"
 	CheckNote   = "check_note"
 	CheckFailed = "check_failed"
+	CheckOpen   = "check_open" // it did not come to that
 )
 
 // How a page that the platform opened tells it that it may be closed.
@@ -114,6 +115,7 @@ type Page struct {
 	Picker    *Picker
 	Checks    []Check
 	Document  string   // shown as it is
+	Refresh   int      // seconds after which the page is asked for again; 0 is never
 	Done      string   // one of those above, or empty
 	Frames    string   // the frame-ancestors directive, if only some may show the page in a frame
 	Notes     []string // what is wrong, for people who write the app

@@ -53,7 +53,7 @@ var fallsBack = []lti.Code{
 }
 
 // Pages that are not named after a code.
-var otherPages = []string{"index", "registered", "registered_pending", "registration_dry_run", "signed_out", "failed", "platform_login_required", "platform_login_required_frame", "platform_launch_expired", "new_window", "cookies_off", "grades", "grades_empty", "grades_none", "score_not_resent", "picker", "picked"}
+var otherPages = []string{"index", "registered", "registered_pending", "registration_dry_run", "inspection_waiting", "inspection_running", "inspection_passed", "inspection_failed", "inspection_unknown", "signed_out", "failed", "platform_login_required", "platform_login_required_frame", "platform_launch_expired", "new_window", "cookies_off", "grades", "grades_empty", "grades_none", "score_not_resent", "picker", "picked"}
 
 func TestEveryCodeHasAPageOrFallsBack(t *testing.T) {
 	r := newRenderer(t)
