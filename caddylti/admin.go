@@ -129,6 +129,16 @@ func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, 
 		return a.invite(ready, r)
 	case "DELETE invites ID":
 		return struct{}{}, ready.registry.Withdraw(r.Context(), id)
+	case "GET outbox":
+		return a.scores(ready, r)
+	case "POST outbox ID retry":
+		return a.retryScore(ready, r, id)
+	case "GET sessions":
+		return a.sessions(ready, r)
+	case "DELETE sessions", "DELETE sessions ID":
+		return a.endSessions(ready, r, id)
+	case "GET keys":
+		return a.keys(ready), nil
 	case "POST inspections":
 		return a.inspect(ready, r)
 	default:

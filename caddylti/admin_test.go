@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-lti/lti/internal/command"
 )
 
 // The addresses that invites and the doctor begin with.
@@ -55,8 +57,8 @@ func TestCommandsAreDocumented(t *testing.T) {
 			walk(name+" ", sub)
 		}
 	}
-	for _, c := range []func() *cobra.Command{platformsCommand, registrationsCommand, invitesCommand, doctorCommand} {
-		walk("", c())
+	for _, c := range command.All() {
+		walk("", c)
 	}
 	for name := range known {
 		if !documented[name] {

@@ -29,6 +29,9 @@ func init() {
 	command.Add(invitesCommand)
 	command.Add(doctorCommand)
 	command.Add(inspectCommand)
+	command.Add(outboxCommand)
+	command.Add(sessionsCommand)
+	command.Add(keysCommand)
 }
 
 // adminClient talks to the admin endpoint of a running Caddy.

@@ -14,17 +14,24 @@ var parts []func() *cobra.Command
 // Add registers a subcommand of caddy lti. It is for init functions.
 func Add(part func() *cobra.Command) { parts = append(parts, part) }
 
+// All makes every subcommand.
+func All() []*cobra.Command {
+	all := make([]*cobra.Command, len(parts))
+	for i, part := range parts {
+		all[i] = part()
+	}
+	return all
+}
+
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "lti",
 		Short: "Looks after LTI tools and platforms",
 		Long: `
 Looks after the LTI tools of a running Caddy, by its admin endpoint: platforms,
-registrations and invites.`,
+registrations and invites, scores, sessions and keys.`,
 		CobraFunc: func(root *cobra.Command) {
-			for _, part := range parts {
-				root.AddCommand(part())
-			}
+			root.AddCommand(All()...)
 		},
 	})
 }

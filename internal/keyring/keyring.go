@@ -34,7 +34,7 @@ const (
 // Ring holds the keys. The first of each kind is in use; the others are those
 // that it replaced. It does not change.
 type Ring struct {
-	created time.Time // of the signing key in use
+	created []time.Time // of the signing keys
 	signing []*jose.Key
 	sealer  *seal.Sealer
 	public  []byte
@@ -116,12 +116,11 @@ func load(ctx context.Context, st Storage) (*Ring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("signing key %d in %s is damaged: %w", i, storageKey, err)
 		}
-		ring.signing = append(ring.signing, key)
+		ring.signing, ring.created = append(ring.signing, key), append(ring.created, k.Created)
 	}
 	if len(ring.signing) == 0 {
 		return nil, fmt.Errorf("no signing key in %s", storageKey)
 	}
-	ring.created = doc.Signing[0].Created
 	var keys [][]byte
 	for _, k := range doc.Sealing {
 		keys = append(keys, k.Key)
@@ -142,7 +141,22 @@ func (r *Ring) Sealer() *seal.Sealer { return r.sealer }
 func (r *Ring) Sign(claims any) (string, error) { return r.signing[0].Sign(claims) }
 
 // Created returns when the signing key in use was made.
-func (r *Ring) Created() time.Time { return r.created }
+func (r *Ring) Created() time.Time { return r.created[0] }
+
+// KeyInfo is what there is to say of a signing key.
+type KeyInfo struct {
+	ID      string // kid
+	Created time.Time
+}
+
+// Keys returns the signing keys, the one in use first.
+func (r *Ring) Keys() []KeyInfo {
+	all := make([]KeyInfo, len(r.signing))
+	for i, k := range r.signing {
+		all[i] = KeyInfo{k.ID(), r.created[i]}
+	}
+	return all
+}
 
 // PublicKeys returns the JWKS document of the signing keys, newest first.
 func (r *Ring) PublicKeys() []byte { return r.public }

@@ -990,3 +990,51 @@ func BenchmarkFind(b *testing.B) {
 		}
 	})
 }
+
+// Administrators see and end what is there, in memory or not.
+func TestEachAndEndEach(t *testing.T) {
+	st := newSpy(t)
+	m := newManager(t, st)
+	first := create(t, m, ann, nil)
+	second := create(t, m, ann, find(t, m, first)) // of the same family
+	third := create(t, m, bob, nil)
+	fourth := create(t, m, ann, nil) // another browser
+	list := func(m *Manager) (all []Info) {
+		t.Helper()
+		if err := m.Each(t.Context(), func(i Info) bool { all = append(all, i); return true }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	all := list(newManager(t, st))
+	if len(all) != 4 {
+		t.Fatalf("%v", all)
+	}
+	seen := make(map[string]bool)
+	for _, i := range all {
+		if len(i.ID) != 16 || seen[i.ID] || i.Created.IsZero() || i.Value == nil {
+			t.Errorf("%+v", i)
+		}
+		seen[i.ID] = true
+	}
+	stops := 0
+	if err := m.Each(t.Context(), func(Info) bool { stops++; return false }); err != nil || stops != 1 {
+		t.Errorf("asked %d times after a no: %v", stops, err)
+	}
+	of := find(t, m, second)
+	n, err := m.EndEach(t.Context(), limits, func(i Info) bool { return i.ID == adminID(of.Key()) })
+	if err != nil || n != 1 {
+		t.Errorf("%d ended, %v", n, err)
+	}
+	if alive(t, m, first) || alive(t, m, second) || !alive(t, m, third) || !alive(t, m, fourth) {
+		t.Error("not the family, or more than that, was ended")
+	}
+	if left := list(m); len(left) != 2 {
+		t.Errorf("after that: %v", left)
+	}
+	// By a process that has none of them in memory.
+	n, err = newManager(t, st).EndEach(t.Context(), limits, func(i Info) bool { return i.Value == `{"of":"`+ann+`"}` })
+	if err != nil || n != 1 || alive(t, newManager(t, st), fourth) || !alive(t, newManager(t, st), third) {
+		t.Errorf("%d ended, %v", n, err)
+	}
+}
