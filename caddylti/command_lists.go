@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 )
 
 // query makes the query of a call, of what is not empty.
-func query(pairs ...string) string {
+func query(params map[string]string) string {
 	q := make(url.Values)
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			q.Set(pairs[i], pairs[i+1])
+	for name, val := range params {
+		if val != "" {
+			q.Set(name, val)
 		}
 	}
 	if len(q) == 0 {
@@ -29,7 +30,7 @@ func outboxCommand() *cobra.Command {
 	var limit int
 	list := verb("list", "List scores, the newest first, and what became of them", cobra.NoArgs, func(c *adminClient, _ []string) error {
 		if c.json {
-			_, err := c.call(http.MethodGet, "outbox"+query("state", state, "platform", platform, "limit", strconv.Itoa(limit)), nil, nil)
+			_, err := c.call(http.MethodGet, "outbox"+query(map[string]string{"state": state, "platform": platform, "limit": strconv.Itoa(limit)}), nil, nil)
 			return err
 		}
 		scores, err := c.scores(state, platform, limit)
@@ -71,7 +72,7 @@ func (c *adminClient) scores(state, platform string, limit int) ([]adminScore, e
 	var all []adminScore
 	for after := ""; ; {
 		var page adminScores
-		path := "outbox" + query("state", state, "platform", platform, "after", after, "limit", strconv.Itoa(min(limit, maxAdminListLen)))
+		path := "outbox" + query(map[string]string{"state": state, "platform": platform, "after": after, "limit": strconv.Itoa(min(limit, maxAdminListLen))})
 		if _, err := c.call(http.MethodGet, path, nil, &page); err != nil {
 			return nil, err
 		}
@@ -91,8 +92,8 @@ func (c *adminClient) dead(platform string) ([]string, error) {
 	const many = 1 << 20
 	dead, err := c.scores("dead", platform, many)
 	var ids []string
-	for i := len(dead) - 1; i >= 0; i-- { // the oldest first, so that newer ones replace them
-		ids = append(ids, dead[i].ID)
+	for _, s := range slices.Backward(dead) { // the oldest first, so that newer ones replace them
+		ids = append(ids, s.ID)
 	}
 	return ids, err
 }
@@ -122,7 +123,7 @@ func sessionsCommand() *cobra.Command {
 	var limit int
 	list := verb("list", "List visits, those first that began first", cobra.NoArgs, func(c *adminClient, _ []string) error {
 		var all []adminSession
-		path := "sessions" + query("platform", platform, "user", user, "limit", strconv.Itoa(limit))
+		path := "sessions" + query(map[string]string{"platform": platform, "user": user, "limit": strconv.Itoa(limit)})
 		if shown, err := c.call(http.MethodGet, path, nil, &all); shown || err != nil {
 			return err
 		}
@@ -143,7 +144,7 @@ func sessionsCommand() *cobra.Command {
 		case len(args) == 1 && ofPlatform+ofUser == "":
 			path += "/" + url.PathEscape(args[0])
 		case len(args) == 0 && ofPlatform+ofUser != "":
-			path += query("platform", ofPlatform, "user", ofUser)
+			path += query(map[string]string{"platform": ofPlatform, "user": ofUser})
 		default:
 			return errors.New("say which visits: an id, or --platform or --user")
 		}
