@@ -138,7 +138,9 @@ func (a *adminAPI) answer(ready *ready, r *http.Request, call, id string) (any, 
 	case "DELETE sessions", "DELETE sessions ID":
 		return a.endSessions(ready, r, id)
 	case "GET keys":
-		return a.keys(ready), nil
+		return showKeys(ready.ring), nil
+	case "POST keys":
+		return a.replaceKey(ready, r)
 	case "POST inspections":
 		return a.inspect(ready, r)
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-lti/lti/internal/keyring"
 	"github.com/caddy-lti/lti/internal/outbox"
 	"github.com/caddy-lti/lti/internal/session"
 )
@@ -196,13 +197,34 @@ func (a *adminAPI) endSessions(ready *ready, r *http.Request, id string) (any, e
 type adminKey struct {
 	ID      string    `json:"kid"`
 	Created time.Time `json:"created"`
-	InUse   bool      `json:"in_use"` // others only verify what they signed before
+	From    time.Time `json:"from"` // when its use begins
+	InUse   bool      `json:"in_use"`
 }
 
-func (a *adminAPI) keys(ready *ready) any {
+// showKeys are those that are published, the newest first.
+func showKeys(ring *keyring.Ring) []adminKey {
 	all := []adminKey{}
-	for i, k := range ready.ring.Keys() {
-		all = append(all, adminKey{k.ID, k.Created, i == 0})
+	for _, k := range ring.Keys() {
+		all = append(all, adminKey{k.ID, k.Created, k.From, k.InUse})
 	}
 	return all
+}
+
+// newKey is what POST keys takes.
+type newKey struct {
+	// AtOnce withdraws all other keys, instead of waiting until platforms have
+	// had time to fetch the new one.
+	AtOnce bool `json:"at_once"`
+}
+
+func (a *adminAPI) replaceKey(ready *ready, r *http.Request) (any, error) {
+	var n newKey
+	if err := readAdmin(r, &n); err != nil {
+		return nil, err
+	}
+	if err := ready.ring.Replace(r.Context(), n.AtOnce); err != nil {
+		return nil, err
+	}
+	a.app.logger.Info("a signing key of the tool was made", zap.Bool("at_once", n.AtOnce))
+	return showKeys(ready.ring), nil
 }

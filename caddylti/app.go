@@ -52,6 +52,9 @@ type App struct {
 	// Outbox is how scores are delivered. Default: as its members say.
 	Outbox *Outbox `json:"outbox,omitempty"`
 
+	// Keys is how long the tool's keys are used. Default: as its members say.
+	Keys *Keys `json:"keys,omitempty"`
+
 	provider StoreProvider
 	storage  keyring.Storage
 	client   *httpx.Client
@@ -68,6 +71,8 @@ type App struct {
 	closed   bool
 	handlers []*Handler
 
+	stopKeeping func() // of keys; nil before Start
+
 	labels atomic.Bool // a matcher compares labels of courses
 
 	launches *prometheus.CounterVec // accepted, by platform and way
@@ -82,6 +87,29 @@ type HTTPClient struct {
 	// be talked to: networks (10.1.0.0/16), addresses, or address:port. Default:
 	// none.
 	AllowPrivate []string `json:"allow_private,omitempty"`
+}
+
+// Keys configures the keys that sign what the tool sends.
+type Keys struct {
+	// Rotate is how long each is used; then a new one, which platforms have had
+	// time to fetch, takes its place. Default: for ever.
+	Rotate caddy.Duration `json:"rotate,omitempty"`
+}
+
+// every is how long a key is used; 0 is for ever.
+func (k *Keys) every() time.Duration {
+	if k == nil {
+		return 0
+	}
+	return time.Duration(k.Rotate)
+}
+
+func (k *Keys) validate() error {
+	const least, most = 24 * time.Hour, 3650 * 24 * time.Hour
+	if every := k.every(); every != 0 && (every < least || every > most) {
+		return fmt.Errorf("keys: rotate is %s, expected 1d to 3650d", every)
+	}
+	return nil
 }
 
 // Outbox configures the delivery of scores.
@@ -229,6 +257,9 @@ func (a *App) Validate() error {
 	if err := a.Outbox.validate(); err != nil {
 		return err
 	}
+	if err := a.Keys.validate(); err != nil {
+		return err
+	}
 	if a.HTTPClient == nil {
 		return nil
 	}
@@ -253,7 +284,49 @@ func (a *App) Start() error {
 	}
 	// From now on this configuration delivers, with what it knows of platforms.
 	ready.deliverBy(a)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.keepKeys(ctx, ready.ring)
+	}()
+	a.stopKeeping = func() {
+		cancel()
+		<-done
+	}
 	return nil
+}
+
+// keysInterval is how often the tool's keys are looked after, and how long what
+// another node does to them may go unnoticed.
+const keysInterval = time.Minute
+
+// keepKeys replaces keys whose time is over, and notices where another node did.
+func (a *App) keepKeys(ctx context.Context, ring *keyring.Ring) {
+	tick := time.NewTicker(keysInterval)
+	defer tick.Stop()
+	failed := false
+	for {
+		err := ring.Refresh(ctx)
+		changed := false
+		if err == nil {
+			changed, err = ring.Rotate(ctx, a.Keys.every())
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failed:
+			a.logger.Error("the tool's keys cannot be looked after; those that are known stay in use", zap.Error(err))
+		case changed:
+			a.logger.Info("a signing key of the tool was made, or one withdrawn whose time is over")
+		}
+		failed = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Stop does nothing: requests may still be under way, and need the store.
@@ -261,6 +334,9 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup gives back what the app holds.
 func (a *App) Cleanup() error {
+	if a.stopKeeping != nil {
+		a.stopKeeping()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.backend != nil {

@@ -522,6 +522,9 @@ func (p *Platform) hasPlaceholders() bool {
 //		outbox {
 //			max_age <duration>
 //		}
+//		keys {
+//			rotate <duration>
+//		}
 //	}
 func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	d.Next() // the option's name
@@ -557,6 +560,8 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 			err = app.unmarshalClient(d)
 		case "outbox":
 			err = app.unmarshalOutbox(d)
+		case "keys":
+			err = app.unmarshalKeys(d)
 		default:
 			err = d.Errf("unrecognized global option of lti: %s", option)
 		}
@@ -611,6 +616,32 @@ func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) unmarshalKeys(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	a.Keys = new(Keys)
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := once.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "rotate":
+			if err := duration(d, &a.Keys.Rotate); err != nil {
+				return err
+			}
+			if err := a.Keys.validate(); err != nil {
+				return d.WrapErr(err)
+			}
+		default:
+			return d.Errf("unrecognized option of keys: %s", option)
 		}
 	}
 	return nil

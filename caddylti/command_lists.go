@@ -2,7 +2,6 @@ package caddylti
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -160,16 +159,28 @@ func sessionsCommand() *cobra.Command {
 }
 
 func keysCommand() *cobra.Command {
+	show := func(c *adminClient, all []adminKey) error {
+		var rows [][]string
+		for _, k := range all {
+			rows = append(rows, []string{k.ID, day(k.Created), day(k.From), strconv.FormatBool(k.InUse)})
+		}
+		return c.table("KID CREATED FROM IN-USE", rows)
+	}
+	var n newKey
+	rotate := verb("rotate", "Make a new key, which is used in two days", cobra.NoArgs, func(c *adminClient, _ []string) error {
+		var all []adminKey
+		if shown, err := c.call(http.MethodPost, "keys", n, &all); shown || err != nil {
+			return err
+		}
+		return show(c, all)
+	})
+	rotate.Flags().BoolVar(&n.AtOnce, "at-once", false, "Use it now and withdraw all others, for somebody may have them")
 	return under("keys", "The keys that sign what the tool sends",
-		verb("list", "List the keys that sign what the tool sends, the one in use first", cobra.NoArgs, func(c *adminClient, _ []string) error {
+		verb("list", "List the keys that sign what the tool sends, the newest first", cobra.NoArgs, func(c *adminClient, _ []string) error {
 			var all []adminKey
 			if shown, err := c.call(http.MethodGet, "keys", nil, &all); shown || err != nil {
 				return err
 			}
-			var rows [][]string
-			for _, k := range all {
-				rows = append(rows, []string{k.ID, day(k.Created), fmt.Sprint(k.InUse)})
-			}
-			return c.table("KID CREATED IN-USE", rows)
-		}))
+			return show(c, all)
+		}), rotate)
 }

@@ -196,8 +196,9 @@ func TestReferenceHasEveryOption(t *testing.T) {
 		"Global options":            parserWords(t, "", "parseGlobal"),
 		"Options of `http_client`":  parserWords(t, "App", "unmarshalClient"),
 		"Options of `outbox`":       parserWords(t, "App", "unmarshalOutbox"),
+		"Options of `keys`":         parserWords(t, "App", "unmarshalKeys"),
 	}
-	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox", "items", "deep_linking", "registration"}
+	blocks := []string{"session", "platform", "http_client", "api", "key", "grade", "outbox", "keys", "items", "deep_linking", "registration"}
 	for title, words := range known {
 		for word, vals := range words {
 			d, ok := sections[title][word]
@@ -251,7 +252,7 @@ func TestReferenceHasEveryOption(t *testing.T) {
 func grammarOf(t *testing.T, title string) string {
 	t.Helper()
 	receiver, function := "Handler", "UnmarshalCaddyfile"
-	if title == "Global options" || title == "Options of `http_client`" || title == "Options of `outbox`" {
+	if slices.Contains([]string{"Global options", "Options of `http_client`", "Options of `outbox`", "Options of `keys`"}, title) {
 		receiver, function = "", "parseGlobal"
 	}
 	for _, f := range parseSources(t, ".") {
@@ -313,6 +314,7 @@ func TestReferenceExamples(t *testing.T) {
 		"Options of `registration`": func(e string) string {
 			return site("public /logo.png\nregistration {\n"+e+"\n}\n", "")
 		},
+		"Options of `keys`":   func(e string) string { return "{\nlti {\nkeys {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 		"Options of `outbox`": func(e string) string { return "{\nlti {\noutbox {\n" + e + "\n}\n}\n}\n" + site(platform(""), "") },
 	}
 	examples := 0
