@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"slices"
 	"sync"
@@ -220,7 +219,7 @@ func TestReplace(t *testing.T) {
 		}
 		// What was sealed before opens as ever.
 		if plain, err := r.Sealer().Open("p", sealed); err != nil || string(plain) != "x" {
-			t.Error(fmt.Sprint(plain), err)
+			t.Errorf("%q %v", plain, err)
 		}
 	})
 }
