@@ -665,7 +665,7 @@ func TestRoutesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := &Handler{Base: "/lti", pages: pages, logger: zap.NewNop(), peers: peers, needs: needs{extras: true}, API: new(API), Grade: &Grade{Browser: "on"}, Items: new(Items), Registration: new(Registration)}
-	for _, route := range []string{"/lti/", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/pick", "/lti/deeplink", "/lti/grades", "/lti/register"} {
+	for _, route := range []string{"/lti/", "/lti/config.json", "/lti/login", "/lti/launch", "/lti/jwks.json", "/lti/logout", "/lti/auth", "/lti/frame.js", "/lti/return", "/lti/score", "/lti/pick", "/lti/deeplink", "/lti/grades", "/lti/register"} {
 		if !strings.Contains(doc, "| `"+route+"`") {
 			t.Errorf("%s is not documented", route)
 		}

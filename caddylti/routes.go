@@ -37,6 +37,8 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		rt = route{[]string{http.MethodGet, http.MethodPost}, func(w http.ResponseWriter, r *http.Request) error {
 			return h.serveLogin(w, r, arg)
 		}, true}
+	case rest == "/config.json":
+		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveConfig, false}
 	case rest == "/launch":
 		rt = route{[]string{http.MethodPost}, h.serveLaunch, true}
 	case rest == "/jwks.json":
@@ -69,27 +71,6 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeMethodNotAllowed, "%s", lti.Quote(r.Method)), form: rt.form})
 	}
 	return rt.serve(w, r)
-}
-
-// serveIndex shows the addresses that an administrator gives to the platform:
-// ours only, nothing of the configuration.
-func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) error {
-	origin, err := h.public(r)
-	if err != nil {
-		return h.refuse(w, r, &refusal{err: err})
-	}
-	p := page.Page{ID: "index"}
-	for _, f := range []struct{ id, url string }{
-		{"target", origin + h.Home},
-		{"login", origin + h.Base + "/login"},
-		{"redirect", origin + h.Base + "/launch"},
-		{"jwks", origin + h.Base + "/jwks.json"},
-	} {
-		p.Fields = append(p.Fields, page.Field{
-			Label: h.pages.Word(f.id + "_label"), Help: h.pages.Word(f.id + "_help"), Value: f.url,
-		})
-	}
-	return h.pages.Write(w, http.StatusOK, p)
 }
 
 // serveKeys publishes the tool's public keys (Security Framework §6.3).

@@ -119,6 +119,11 @@ func shot(ctx context.Context, tb testing.TB, name string) {
 	if err != nil {
 		tb.Fatalf("taking the picture %s: %v", name, err)
 	}
+	keep(tb, name, png)
+}
+
+func keep(tb testing.TB, name string, png []byte) {
+	tb.Helper()
 	dir := filepath.Join("artifacts")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		tb.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"net/http"
 )
 
-//go:embed page.html picker.html style.css storage.js frame.js picker.js post.js done.js texts/*.json
+//go:embed page.html picker.html setup.html style.css storage.js frame.js picker.js post.js done.js setup.js texts/*.json
 var files embed.FS
 
 // Text is the words of one page.
@@ -36,7 +36,7 @@ type Texts struct {
 	Words map[string]string `json:"words"`
 }
 
-// Field is one URL on the set-up page.
+// Field is a value to be looked at.
 type Field struct {
 	Label string
 	Help  string
@@ -113,6 +113,7 @@ type Page struct {
 	Window    *Form // opens a window of its own
 	Post      *Form // is posted at once, to the platform
 	Picker    *Picker
+	Setup     *Setup
 	Checks    []Check
 	Document  string   // shown as it is
 	Refresh   int      // seconds after which the page is asked for again; 0 is never
@@ -132,12 +133,12 @@ type Renderer struct {
 	style template.CSS
 	// storage is the script for an Exchange.
 	storage template.JS
-	// picker and post are the scripts of pages with these.
-	picker, post, done template.JS
+	// These are the scripts of pages with what they are named after.
+	picker, post, done, setup template.JS
 	// csp is the policy of all pages; pages that post somewhere, or run a
 	// script, have more in it.
-	csp                                     string
-	storageCSP, pickerCSP, postCSP, doneCSP string
+	csp                                               string
+	storageCSP, pickerCSP, postCSP, doneCSP, setupCSP string
 }
 
 // FrameScript returns the script with which a page of the app has its frame
@@ -166,6 +167,7 @@ func New() (*Renderer, error) {
 		{"picker.js", &r.picker, &r.pickerCSP},
 		{"post.js", &r.post, &r.postCSP},
 		{"done.js", &r.done, &r.doneCSP},
+		{"setup.js", &r.setup, &r.setupCSP},
 	} {
 		text, err := files.ReadFile(script.name)
 		if err != nil {
@@ -177,7 +179,7 @@ func New() (*Renderer, error) {
 	r.csp = "default-src 'none'; style-src " + sourceHash(style) + "; base-uri 'none'"
 	// Pictures of things to choose are the site's own, or not there.
 	r.pickerCSP += "; connect-src 'self'; img-src 'self'"
-	if r.tmpl, err = template.ParseFS(files, "page.html", "picker.html"); err != nil {
+	if r.tmpl, err = template.ParseFS(files, "page.html", "picker.html", "setup.html"); err != nil {
 		return nil, err
 	}
 	data, err := files.ReadFile("texts/en.json")
@@ -239,6 +241,8 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 		policy += "; " + r.postCSP
 	case p.Done != "":
 		policy += "; " + r.doneCSP
+	case p.Setup != nil:
+		policy += "; " + r.setupCSP
 	}
 	if p.Frames != "" {
 		policy += "; " + p.Frames
@@ -264,6 +268,8 @@ func (r *Renderer) script(p *Page) template.JS {
 		return r.post
 	case p.Done != "":
 		return r.done
+	case p.Setup != nil:
+		return r.setup
 	}
 	return ""
 }
