@@ -39,8 +39,11 @@ type place struct {
 	fromQ  string
 }
 
-func placeOf(r *http.Request) place {
+func placeOf(r *http.Request, asked *url.URL) place {
 	at := place{path: classifyRequest(r).path, query: r.URL.RawQuery}
+	if asked != nil {
+		at.path, at.query = asked.Path, asked.RawQuery
+	}
 	at.launch = explicitLaunch(at.query)
 	if vals := r.Header[launchHeader]; len(vals) == 1 {
 		at.header = vals[0]
@@ -54,6 +57,20 @@ func placeOf(r *http.Request) place {
 		}
 	}
 	return at
+}
+
+// askedFor returns the address of the request about which a front end asks at
+// the route /auth, if the front end says it: X-Forwarded-Uri, as Traefik and
+// Caddy send it by themselves. It chooses among the person's own launches only.
+func (h *Handler) askedFor(r *http.Request) *url.URL {
+	if len(h.peers) == 0 || classifyRequest(r).path != h.Base+"/auth" || !containsPeer(h.peers, r.RemoteAddr) {
+		return nil
+	}
+	asked, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri"))
+	if err != nil {
+		return nil
+	}
+	return asked
 }
 
 func explicitLaunch(query string) string {
@@ -73,10 +90,11 @@ func explicitLaunch(query string) string {
 // is session.ErrNotFound.
 func (h *Handler) belongs(r *http.Request, m *session.Manager, s *session.Session) (found *session.Session, unsure bool, err error) {
 	members := s.Members()
-	if len(members) < 2 && !strings.Contains(r.URL.RawQuery, launchParam) {
+	asked := h.askedFor(r)
+	if len(members) < 2 && !strings.Contains(r.URL.RawQuery, launchParam) && (asked == nil || !strings.Contains(asked.RawQuery, launchParam)) {
 		return s, false, nil
 	}
-	at := placeOf(r)
+	at := placeOf(r, asked)
 	for i := range members {
 		if members[i].ID == at.launch || (at.launch == "" && members[i].ID == at.header) {
 			found, err := h.member(r, m, s, &members[i])

@@ -828,7 +828,7 @@ http://tool.localhost:$PORT {
 	handle {
 		forward_auth 127.0.0.1:%d {
 			uri /lti/auth
-			copy_headers Remote-User Remote-Groups Remote-Name Remote-Email X-LTI-User-Id X-LTI-Roles X-LTI-Context-Id
+			copy_headers Remote-User Remote-Groups Remote-Name Remote-Email X-LTI-User-Id X-LTI-Roles X-LTI-Context-Id X-LTI-Resource-Link-Id X-LTI-Launch-Id
 		}
 		%s
 	}
@@ -849,11 +849,11 @@ http://tool.localhost:$PORT {
 		got := b.get(tool.url("/x?y=1"), header...).app(t)
 		want := learner(p)
 		for name := range want {
-			if !slices.Contains([]string{"Remote-User", "Remote-Groups", "Remote-Name", "Remote-Email", "X-Lti-User-Id", "X-Lti-Roles", "X-Lti-Context-Id"}, name) {
+			if !slices.Contains([]string{"Remote-User", "Remote-Groups", "Remote-Name", "Remote-Email", "X-Lti-User-Id", "X-Lti-Roles", "X-Lti-Context-Id", "X-Lti-Resource-Link-Id"}, name) {
 				delete(want, name)
 			}
 		}
-		sameMap(t, fmt.Sprint(header), identity(got.Header), want)
+		sameMap(t, fmt.Sprint(header), withoutLaunchID(t, fmt.Sprint(header), identity(got.Header)), want)
 		if got.URI != "/x?y=1" {
 			t.Errorf("the app got %s", got.URI)
 		}
@@ -861,6 +861,23 @@ http://tool.localhost:$PORT {
 	if res := b.post(tool.url("/x"), "body"); res.app(t).Body != "body" {
 		t.Errorf("POST: %+v", res.app(t))
 	}
+	// Several launches at once: the request belongs to the one whose page it is.
+	tool.mustLaunch(b, activity(tool, "one", "/one/"))
+	tool.mustLaunch(b, activity(tool, "two", "/two/?unit=ü"))
+	var one string
+	for path, link := range map[string]string{"/one/": "one", "/two/x": "two", "/one/y?z": "one", "/two/?unit=%C3%BC": "two"} {
+		got := b.get(tool.url(path)).app(t)
+		if got.Header.Get("X-Lti-Resource-Link-Id") != link {
+			t.Errorf("%s is of the launch %v", path, got.Header)
+		}
+		if link == "one" {
+			one = got.Header.Get("X-Lti-Launch-Id")
+		}
+	}
+	if got := b.get(tool.url("/two/?lti_launch_id=" + one)).app(t); got.Header.Get("X-Lti-Resource-Link-Id") != "one" {
+		t.Errorf("named by its id, the launch is %v", got.Header)
+	}
+	isPage(t, "no launch's name", b.get(tool.url("/one/?lti_launch_id=x")), http.StatusUnauthorized, true)
 	b.post(tool.url("/lti/logout"), "", "Sec-Fetch-Site", "same-origin")
 	isPage(t, "after the logout", b.get(tool.url("/x")), http.StatusUnauthorized, true)
 }
