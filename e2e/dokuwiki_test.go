@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,9 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
@@ -39,7 +36,7 @@ func startWiki(tb testing.TB) *wiki {
 	tb.Helper()
 	w := &wiki{caddy: newCaddy(tb), dir: tb.TempDir()}
 	w.install()
-	socket := w.startPHP()
+	socket := startPHP(tb, w.dir)
 
 	text, err := os.ReadFile("../examples/dokuwiki/Caddyfile")
 	if err != nil {
@@ -135,10 +132,6 @@ func (w *wiki) install() {
 		}
 	}
 
-	as := ""
-	if os.Geteuid() == 0 {
-		as = "user = root"
-	}
 	fixtures := os.DirFS("testdata/dokuwiki")
 	err = fs.WalkDir(fixtures, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -149,7 +142,7 @@ func (w *wiki) install() {
 			return err
 		}
 		to := strings.Replace(name, "pages/", "data/pages/", 1)
-		writeFile(w.tb, w.dir, to, strings.NewReplacer("$DIR", w.dir, "$AS", as).Replace(string(content)))
+		writeFile(w.tb, w.dir, to, strings.NewReplacer("$DIR", w.dir, "$AS", asUser()).Replace(string(content)))
 		return nil
 	})
 	if err != nil {
@@ -157,62 +150,38 @@ func (w *wiki) install() {
 	}
 }
 
-// startPHP runs PHP's process manager and returns its socket.
-func (w *wiki) startPHP() string {
-	w.tb.Helper()
+// startPHP runs PHP's process manager with dir/php-fpm.conf, which has it listen
+// at dir/php.sock, and returns that.
+func startPHP(tb testing.TB, dir string) (socket string) {
+	tb.Helper()
 	found, err := filepath.Glob("/usr/sbin/php-fpm*")
 	if err != nil || len(found) == 0 {
-		w.tb.Fatalf("there is no /usr/sbin/php-fpm (%v): scripts/setup.sh installs it", err)
+		tb.Fatalf("there is no /usr/sbin/php-fpm (%v): scripts/setup.sh installs it", err)
 	}
-	args := []string{"--nodaemonize", "--fpm-config", filepath.Join(w.dir, "php-fpm.conf")}
+	args := []string{"--nodaemonize", "--fpm-config", filepath.Join(dir, "php-fpm.conf")}
 	if os.Geteuid() == 0 {
 		args = append(args, "--allow-to-run-as-root")
 	}
-	log := new(logBuffer)
-	php := exec.Command(found[len(found)-1], args...) //nolint:gosec // Debian's own binary
-	php.Stdout, php.Stderr = log, log
-	if err := php.Start(); err != nil {
-		w.tb.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- php.Wait() }()
-	logs := func() string {
-		all := log.String()
+	tb.Cleanup(func() {
+		if !tb.Failed() {
+			return
+		}
 		for _, name := range []string{"php-fpm.log", "php.log"} {
-			content, _ := os.ReadFile(filepath.Join(w.dir, name))
-			all += string(content)
-		}
-		return all
-	}
-	w.tb.Cleanup(func() {
-		_ = php.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			_ = php.Process.Kill()
-			w.tb.Error("PHP did not stop within 10 s")
-		}
-		if w.tb.Failed() {
-			w.tb.Logf("logs of PHP:\n%s", logs())
+			content, _ := os.ReadFile(filepath.Join(dir, name))
+			tb.Logf("%s:\n%s", name, content)
 		}
 	})
-	socket := filepath.Join(w.dir, "php.sock")
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			_ = conn.Close()
-			return socket
-		}
-		select {
-		case ended := <-done:
-			done <- ended
-			w.tb.Fatalf("PHP ended: %v\n%s", ended, logs())
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			w.tb.Fatalf("PHP does not listen: %v\n%s", err, logs())
-		}
+	socket = filepath.Join(dir, "php.sock")
+	program(tb, "unix", socket, exec.Command(found[len(found)-1], args...)) //nolint:gosec // Debian's own binary
+	return socket
+}
+
+// asUser is the line of a PHP pool that it needs to run as root.
+func asUser() string {
+	if os.Geteuid() == 0 {
+		return "user = root"
 	}
+	return ""
 }
 
 // wikiRequest is what the app was told with a request.

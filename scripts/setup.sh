@@ -13,6 +13,7 @@ has() { # has NAME...: any of them
 chromium() { has chromium chromium-browser google-chrome; }
 firefox() { has firefox-esr firefox; }
 dokuwiki() { [[ -e /usr/share/dokuwiki/doku.php ]] && compgen -G '/usr/sbin/php-fpm*' >/dev/null; }
+nginx() { [[ -x /usr/sbin/nginx ]] && compgen -G "/etc/nginx/modules-enabled/*headers-more*" >/dev/null; }
 
 if ! has go; then
   echo "Go is missing: install the version that go.mod names from https://go.dev/dl/" >&2
@@ -24,6 +25,10 @@ chromium || missing+=(chromium)                # the browser tests
 firefox || missing+=(firefox-esr)              # those of cookie settings
 has "$(go env CC)" || missing+=(gcc libc6-dev) # the race detector
 dokuwiki || missing+=(php-fpm dokuwiki)        # the app that is tested; without php-fpm, Apache would come along
+nginx || missing+=(nginx libnginx-mod-http-headers-more-filter) # and what the guides of docs/apps run
+has python3 || missing+=(python3)
+has node || missing+=(nodejs)
+has curl || missing+=(curl)
 if ((${#missing[@]} == 0)); then
   echo "nothing is missing"
   exit 0
@@ -37,4 +42,4 @@ echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q -o Acquire::Retries=3 update
 apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
-chromium && firefox && has "$(go env CC)" && dokuwiki
+chromium && firefox && has "$(go env CC)" && dokuwiki && nginx && has python3 && has node && has curl
