@@ -14,7 +14,7 @@ export GOWORK := off
 STEP := scripts/step
 TOOLS := bin/tools/.done
 RACE_TEST := env CGO_ENABLED=1 go test
-TEST_FLAGS := -timeout 30m ./...
+TEST_FLAGS := -timeout 40m ./...
 
 .PHONY: help
 help: ## List the targets

@@ -12,8 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddy-lti/lti/internal/ltitest"
+	"github.com/caddy-lti/lti/internal/session"
+	"github.com/caddy-lti/lti/store/bolt"
 )
 
 // The figures of these benchmarks are ratios of CPU time of the Caddy process,
@@ -175,4 +178,97 @@ func BenchmarkRoster(b *testing.B) {
 	b.ReportMetric(float64(peak(b, pid))/1e6, "MB-peak")
 	b.ReportMetric(float64(peak(b, pid)-before)/1e6, "MB-more")
 	b.ReportMetric(float64(cpu(b, pid)-used)/float64(n)/1e6, "ms-CPU/roster")
+}
+
+// BenchmarkManySessions measures the memory of a Caddy on whose default store
+// 200,000 people have sessions, of whom 20,000 are about, more than it holds in
+// memory, beside that of one with an empty store.
+func BenchmarkManySessions(b *testing.B) {
+	const sessions, about = 200_000, 20_000
+	benchCaddy(b)
+	p := ltitest.NewPlatform(b)
+	t := &tool{caddy: newCaddy(b), host: "tool.localhost", base: "/lti", platform: p}
+	text := strings.Replace(global(ltiGlobal), "\tdebug\n", "", 1) + toolSite(p, "", "respond ok")
+	t.start(text)
+	for range 50 {
+		t.mustLaunch(newBrowser(b), nil)
+	}
+	empty := resident(b, t.cmd.Process.Pid)
+	t.stop()
+	ids := fillStore(b, t, sessions, about)
+	for b.Loop() {
+		t.start(text)
+		br := newBrowser(b)
+		for i, id := range ids {
+			br.setCookie(t.host, "__Host-lti", id)
+			if res := br.get(t.url("/")); res.StatusCode != http.StatusOK {
+				b.Fatalf("visit %d: %d %s", i, res.StatusCode, res.body)
+			}
+		}
+		most := resident(b, t.cmd.Process.Pid)
+		b.ReportMetric(float64(most)/1e6, "MB")
+		b.ReportMetric(float64(most-empty)/1e6, "MB-more")
+		t.stop()
+	}
+}
+
+// resident returns the memory that a process has, without what it only maps from a
+// file, for that is the system's to take back.
+func resident(b *testing.B, pid int) int64 {
+	b.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Skip("this needs Linux's /proc") // a benchmark measures or it does not
+	}
+	_, rest, _ := strings.Cut(string(status), "RssAnon:")
+	kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kb << 10
+}
+
+// fillStore makes sessions in the site's store, and returns the ids of some of them.
+func fillStore(b *testing.B, t *tool, sessions, about int) []string {
+	b.Helper()
+	st, err := bolt.Open(t.defaultStore(), bolt.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	m := session.NewManager(st, nil, func(data []byte) (any, error) { return data, nil }, func(msg string, err error) { b.Error(msg, err) })
+	defer m.Close()
+	var facts []byte // what one launch has left there is what all leave
+	if err := m.Each(b.Context(), func(i session.Info) bool {
+		facts, _ = i.Value.([]byte)
+		return false
+	}); err != nil || len(facts) == 0 {
+		b.Fatal("no session in the store", err)
+	}
+	lim := session.Limits{Idle: time.Hour, Max: 12 * time.Hour}
+	ids := make([]string, about)
+	var wg sync.WaitGroup
+	work := make(chan int)
+	for range 512 {
+		wg.Go(func() {
+			for i := range work {
+				id, err := m.Create(b.Context(), session.New{
+					Site: fmt.Sprintf("%s:%d%s", t.host, t.port, t.base), Person: fmt.Sprint("person-", i),
+					Launch: session.Launch{ID: fmt.Sprint("launch-", i), Path: "/"}, Data: facts,
+				}, lim)
+				if err != nil {
+					b.Error(err)
+				}
+				if i < about {
+					ids[i] = id
+				}
+			}
+		})
+	}
+	for i := range sessions {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	return ids
 }
