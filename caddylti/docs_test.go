@@ -19,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
+	_ "github.com/caddy-lti/lti/devlms" // which some Caddyfiles have
 	"github.com/caddy-lti/lti/internal/page"
 	"github.com/caddy-lti/lti/lti"
 )
@@ -530,19 +531,28 @@ func TestErrorsDocument(t *testing.T) {
 	}
 }
 
+// documents are the Markdown files that people read.
+func documents(t *testing.T) []string {
+	t.Helper()
+	names := []string{"../README.md", "../xcaddy.md"}
+	for _, pattern := range []string{"../docs/*.md", "../docs/*/*.md"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, more...)
+	}
+	return names
+}
+
 // Every Caddyfile that the documentation shows is one to copy: complete,
 // formatted, and valid.
 func TestDocumentedCaddyfiles(t *testing.T) {
 	t.Setenv("LTI_KEY", "0123456789abcdefghijkl")
 	t.Setenv("LTI_CLIENT_ID", "tool")
 	t.Setenv("LTI_INVITE", "c0ffee0123456789abcdef0123456789")
-	names, err := filepath.Glob("../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names = append(names, "../README.md", "../xcaddy.md")
 	found := 0
-	for _, name := range names {
+	for _, name := range documents(t) {
 		lines := strings.Split(readFile(t, name), "\n")
 		for i := 0; i < len(lines); i++ {
 			if strings.TrimSpace(lines[i]) != "```caddyfile" {
@@ -553,7 +563,7 @@ func TestDocumentedCaddyfiles(t *testing.T) {
 			}
 			found++
 			source := strings.Join(lines[begin:i], "\n") + "\n"
-			t.Run(fmt.Sprintf("%s:%d", filepath.Base(name), begin+1), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s:%d", strings.TrimPrefix(name, "../"), begin+1), func(t *testing.T) {
 				if formatted := string(caddyfile.Format([]byte(source))); formatted != source {
 					t.Errorf("not formatted; caddy fmt makes of it:\n%s", formatted)
 				}
@@ -574,10 +584,6 @@ func TestDocumentedCaddyfiles(t *testing.T) {
 
 // Links within the documentation lead somewhere.
 func TestDocumentedLinks(t *testing.T) {
-	names, err := filepath.Glob("../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	anchors := func(name string) []string {
 		var found []string
 		for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(readFile(t, name), -1) {
@@ -586,7 +592,7 @@ func TestDocumentedLinks(t *testing.T) {
 		}
 		return found
 	}
-	for _, name := range append(names, "../README.md", "../xcaddy.md") {
+	for _, name := range documents(t) {
 		for _, m := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(readFile(t, name), -1) {
 			file, anchor, _ := strings.Cut(m[1], "#")
 			if strings.Contains(file, "://") {
