@@ -213,7 +213,7 @@ func TestGuideStatic(t *testing.T) {
 	dir := t.TempDir()
 	g.writeTo(dir, "/srv/site/index.html")
 	g.writeTo(dir, "/srv/site/quiz.html")
-	for _, name := range []string{"ch1.html", "ch2.html", "finished.html", "style.css"} {
+	for _, name := range []string{"ch1.html", "ch2.html", "finished.html", "style.css", "solutions/quiz.html"} {
 		writeFile(t, dir, name, "plain")
 	}
 	g.run("/srv/site", dir)
@@ -237,6 +237,9 @@ func TestGuideStatic(t *testing.T) {
 
 	g.enter(ada, "u-1001", "c-31").is(t, "a teacher", 200, `<a href="/lti/grades">`)
 	ada.get(page("/members.csv")).is(t, "the roster", 200, "u-2001")
+	ada.get(page("/solutions/quiz.html")).is(t, "what nobody may see", 404)
+	// She is instructor and administrator.
+	g.enter(newBrowser(t), "u-1002", "c-31").is(t, "another teacher", 200, `<a href="/lti/grades">`)
 
 	// The quiz, in a browser, in the frame of the LMS.
 	ctx := newChrome(t)
@@ -267,6 +270,7 @@ func (g *guide) openInFrame(ctx context.Context, person, path string) context.Co
 // arrive.
 func (g *guide) handsIn(path string) {
 	g.tb.Helper()
+	g.enter(newBrowser(g.tb), "u-2001", "c-31").is(g.tb, "a name with an apostrophe", 200, "Hello, Maeve O&#")
 	learner := newBrowser(g.tb)
 	g.enter(learner, "u-2002", "c-31").is(g.tb, "a learner", 200, "Hello, Zoë Łukasiewicz-山田.", "Hand in</button>")
 	for _, origin := range []string{"", "null", "https://evil.example"} {
@@ -284,7 +288,13 @@ func (g *guide) handsIn(path string) {
 	if strings.Contains(res.body, "<li>Ada") || strings.Contains(res.body, "Hand in") {
 		g.tb.Errorf("a teacher sees %s", res.body)
 	}
-	teacher.post(g.origin+path, "", "Origin", g.origin).is(g.tb, "a teacher's score", 200, "The score is")
+	if err := g.reload(strings.Replace(g.config, "\tapi\n", "\tapi {\n\t\t\tfrom 10.9.9.9\n\t\t}\n", 1)); err != nil {
+		g.tb.Fatal(err)
+	}
+	learner.post(g.origin+path, "", "Origin", g.origin).is(g.tb, "the API refuses", 200, "The score is this address may not call the API")
+	if err := g.reload(g.config); err != nil {
+		g.tb.Fatal(err)
+	}
 }
 
 func TestGuidePHP(t *testing.T) {
@@ -506,6 +516,9 @@ func testGuideNginx(t *testing.T, way string, most int) {
 	if !slices.Equal(cookies, []string{"app=1", "lang=de"}) {
 		t.Errorf("the app got the cookies %q", cookies)
 	}
+	if way == "tool-auth" {
+		g.keepsCookies(b)
+	}
 	res := b.get(at("/x?status=302&set=Location:http://" + g.app.Listener.Addr().String() + "/y&set=X-Frame-Options:DENY&set=Set-Cookie:" + url.QueryEscape("s=1; Path=/app; SameSite=Lax")))
 	// Where it does not listen at 443, nginx names its port.
 	if got := strings.Replace(res.Header.Get("Location"), fmt.Sprintf(":%d", g.port), "", 1); got != at("/y") {
@@ -542,4 +555,32 @@ func testGuideNginx(t *testing.T, way string, most int) {
 	isPage(t, "after the logout", b.get(at("/x")), http.StatusUnauthorized, true)
 	b.setCookie("tool.example.edu", sessionCookie, session)
 	isPage(t, "with the session of before", b.get(at("/x")), http.StatusUnauthorized, true)
+}
+
+// keepsCookies sends the session ($) among other cookies, in orders in which
+// browsers have them: those of the app get to it, the gate's do not.
+func (g *nginxGuide) keepsCookies(b *browser) {
+	g.tb.Helper()
+	pairs := func(header string) (all []string) {
+		for pair := range strings.SplitSeq(header, ";") {
+			if pair = strings.TrimSpace(pair); pair != "" {
+				all = append(all, pair)
+			}
+		}
+		return all
+	}
+	session := sessionCookie + "=" + b.cookie("tool.example.edu", sessionCookie)
+	for _, header := range []string{
+		"$", "$; a=1", "a=1; $", "$;a=1", "$; __Host-lti-s-x=1; a=1; __Host-lti-s-y=2",
+		"__Host-lti-s-x=1; a=1; $; b=2; __Host-lti-s-y=2; c=3", `a=__Host-lti; $; ab="x; y=z"`,
+	} {
+		sent := strings.Replace(header, "$", session, 1)
+		bare := g.browser() // no cookies of its own
+		bare.forgetful = true
+		got := pairs(bare.get(g.origin+"/x", "Cookie", sent).app(g.tb).Header.Get("Cookie"))
+		want := slices.DeleteFunc(pairs(sent), func(pair string) bool { return strings.HasPrefix(pair, sessionCookie) })
+		if !slices.Equal(got, want) {
+			g.tb.Errorf("of the cookies %s the app got %q", header, got)
+		}
+	}
 }
