@@ -66,7 +66,10 @@ func showScore(e *outbox.Entry) adminScore {
 	line := scoreLine(e, nil, "")
 	s := adminScore{
 		ID: e.ID, State: string(e.State), Reason: e.Reason, User: line.Learner, Activity: line.Activity,
-		Points: line.Points, Attempts: e.Attempts, Taken: e.Taken, Attempted: e.Attempted, Done: e.Done,
+		Attempts: e.Attempts, Taken: e.Taken, Attempted: e.Attempted, Done: e.Done,
+	}
+	if line.Given != nil {
+		s.Points = strconv.FormatFloat(*line.Given, 'g', -1, 64) + " / " + strconv.FormatFloat(*line.Most, 'g', -1, 64)
 	}
 	var q queued
 	if json.Unmarshal(e.Body, &q) == nil {

@@ -98,6 +98,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			custom      <name> <value>
 //			placement   <names...>
 //		}
+//		pages           <folder>
 //		platform <name> {
 //			issuer     <url>
 //			preset     <name>
@@ -197,6 +198,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			err = h.unmarshalAPI(d)
 		case "registration":
 			err = h.unmarshalRegistration(d)
+		case "pages":
+			err = h.unmarshalPages(d)
 		case "platform":
 			err = h.unmarshalPlatform(d)
 		default:

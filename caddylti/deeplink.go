@@ -219,8 +219,8 @@ func (h *Handler) answer(r *http.Request, ready *ready, v *visit, res *deeplink.
 }
 
 // sendAnswer is the page that posts an answer to the platform.
-func (h *Handler) sendAnswer(w http.ResponseWriter, answer *deeplink.Answer) error {
-	return h.pages.Write(w, http.StatusOK, page.Page{ID: "picked", Post: &page.Form{
+func (h *Handler) sendAnswer(w http.ResponseWriter, r *http.Request, answer *deeplink.Answer) error {
+	return h.in(r).Write(w, http.StatusOK, page.Page{ID: "picked", Post: &page.Form{
 		Action: answer.ReturnURL, Values: []page.Value{{Name: "JWT", Value: answer.JWT}},
 	}})
 }
@@ -259,7 +259,7 @@ func (h *Handler) serveDeepLink(w http.ResponseWriter, r *http.Request) error {
 	case shown:
 		return nil
 	}
-	return h.sendAnswer(w, answer)
+	return h.sendAnswer(w, r, answer)
 }
 
 // deepLink returns the answer, unless the picker was shown again.
@@ -392,7 +392,7 @@ func (h *Handler) apiDeepLink(w http.ResponseWriter, r *http.Request, c *caller,
 			JWT       string `json:"jwt"`
 		}{answer.ReturnURL, answer.JWT})
 	}
-	return h.sendAnswer(w, answer)
+	return h.sendAnswer(w, r, answer)
 }
 
 // deepLinkProblem is the API's refusal for an error.

@@ -24,6 +24,7 @@ type facts struct {
 	Subject    string `json:"sub,omitempty"`
 	RemoteUser string `json:"ru,omitempty"`
 	Message    string `json:"mt"`
+	Language   string `json:"la,omitempty"` // of the pages that the person sees
 
 	Roles        []string `json:"ro,omitempty"`
 	ContextID    string   `json:"cx,omitempty"`
@@ -84,7 +85,7 @@ func (h *Handler) keep(p *Platform, l *lti.Launch, launchID, remoteUser string) 
 		LaunchID: launchID, Platform: p.Name,
 		Issuer: l.Issuer, ClientID: l.ClientID, Deployment: l.DeploymentID,
 		Scope: p.registration.Scope(l), Subject: l.Subject, RemoteUser: remoteUser,
-		Message: l.MessageType, Roles: l.Roles,
+		Message: l.MessageType, Language: h.pages.Match(l.Locale), Roles: l.Roles,
 		ContextID: l.Context.ID, ResourceLink: l.ResourceLink.ID,
 	}
 	if h.Frame == "on" {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +38,7 @@ func (h *Handler) serveGrades(w http.ResponseWriter, r *http.Request) error {
 	}
 	at, err := h.gradesOf(v.facts)
 	if err != nil {
-		return h.pages.Write(w, http.StatusOK, page.Page{ID: "grades_none"})
+		return h.in(r).Write(w, http.StatusOK, page.Page{ID: "grades_none"})
 	}
 	// What the page leads to is of this course, whatever else is open beside it.
 	self := h.Base + "/grades?" + launchParam + "=" + v.facts.LaunchID
@@ -66,7 +65,7 @@ func (h *Handler) serveGrades(w http.ResponseWriter, r *http.Request) error {
 	if next != "" {
 		p.Next = self + "&after=" + url.QueryEscape(next)
 	}
-	return h.pages.Write(w, http.StatusOK, p)
+	return h.in(r).Write(w, http.StatusOK, p)
 }
 
 // showsNames reports whether the page about scores may say who people are.
@@ -104,13 +103,13 @@ func (h *Handler) namesOf(r *http.Request, at *course) map[string]string {
 }
 
 func scoreLine(e *outbox.Entry, names map[string]string, self string) page.Score {
-	line := page.Score{When: e.Taken.UTC().Format(time.RFC3339), State: "state_" + string(e.State), Reason: e.Reason}
+	line := page.Score{When: e.Taken, State: "state_" + string(e.State), Reason: e.Reason}
 	var q queued
 	if err := json.Unmarshal(e.Body, &q); err == nil {
 		line.Learner = cmp.Or(names[q.Destination.User], q.Destination.User)
 		line.Activity = cmp.Or(q.Destination.Label, q.Destination.Link)
 		if given, most := q.Score.ScoreGiven, q.Score.ScoreMaximum; given != nil && most != nil {
-			line.Points = strconv.FormatFloat(*given, 'g', -1, 64) + " / " + strconv.FormatFloat(*most, 'g', -1, 64)
+			line.Given, line.Most = given, most
 		}
 	}
 	if e.State == outbox.StateDead {
@@ -140,7 +139,7 @@ func (h *Handler) resendScore(w http.ResponseWriter, r *http.Request, ready *rea
 	case errors.Is(err, outbox.ErrNotFound):
 		return refuse(lti.Refuse(lti.CodeNotFound, "no such score in this course"))
 	case errors.Is(err, outbox.ErrOlder), errors.Is(err, outbox.ErrNotDead):
-		return h.pages.Write(w, http.StatusConflict, page.Page{ID: "score_not_resent"})
+		return h.in(r).Write(w, http.StatusConflict, page.Page{ID: "score_not_resent"})
 	case err != nil:
 		return refuse(unavailable(err))
 	}

@@ -152,6 +152,10 @@ type Handler struct {
 	// Registration lets platforms register themselves. Default: none does.
 	Registration *Registration `json:"registration,omitempty"`
 
+	// Pages is a folder with texts, templates, a style sheet and a logo of one's
+	// own for the pages that people see. Default: the built-in pages alone.
+	Pages string `json:"pages,omitempty"`
+
 	// Platforms lists the learning platforms that may launch this tool. Required:
 	// at least one, unless platforms register themselves.
 	Platforms []*Platform `json:"platforms,omitempty"`
@@ -186,7 +190,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.lti", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision sets up the handler. It makes no request and opens no file.
+// Provision sets up the handler. It makes no request.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
 	app, err := ctx.App("lti")
@@ -194,7 +198,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("loading the lti app: %w", err)
 	}
 	h.app = app.(*App)
-	if h.pages, err = page.New(); err != nil {
+	if err := h.provisionPages(); err != nil {
 		return err
 	}
 	h.server, _ = ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)

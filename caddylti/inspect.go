@@ -264,7 +264,7 @@ func (h *Handler) serveInspection(w http.ResponseWriter, r *http.Request) error 
 		}
 		return h.refuse(w, r, ref)
 	}
-	return h.pages.Write(w, http.StatusOK, inspectionPage(i))
+	return h.in(r).Write(w, http.StatusOK, inspectionPage(i))
 }
 
 func (h *Handler) inspection(r *http.Request) (*inspect.Inspection, error) {

@@ -159,7 +159,7 @@ func (h *Handler) serveProbe(w http.ResponseWriter, r *http.Request, sealed stri
 	} else {
 		h.logger.Info("the browser keeps no cookie in this frame: the person is asked to open a window", zap.String("platform", p.Name))
 	}
-	return h.pages.Write(w, http.StatusOK, pg)
+	return h.in(r).Write(w, http.StatusOK, pg)
 }
 
 // storageKey is under which the platform stores; the nonce keeps launches apart.
@@ -274,7 +274,7 @@ func (h *Handler) endInWindow(w http.ResponseWriter, r *http.Request, ready *rea
 		return err
 	}
 	seen.passed(stepSession, "after one click, in a window: the browser keeps no cookie in this frame")
-	return h.pages.Write(w, http.StatusOK, page.Page{ID: "new_window", TellOrigin: true, Window: &page.Form{
+	return h.in(r).Write(w, http.StatusOK, page.Page{ID: "new_window", TellOrigin: true, Window: &page.Form{
 		Action: h.Base + "/launch", Values: []page.Value{{Name: "ticket", Value: sealed}},
 	}})
 }
@@ -375,7 +375,7 @@ func (h *Handler) askStorage(w http.ResponseWriter, r *http.Request, ready *read
 	if pg.Window, err = h.beginInWindow(r, ready, st, now); err != nil {
 		return err
 	}
-	return h.pages.Write(w, http.StatusOK, pg)
+	return h.in(r).Write(w, http.StatusOK, pg)
 }
 
 // storageProven checks what the platform's storage said. That our own page

@@ -144,6 +144,7 @@ func (h *Handler) accept(r *http.Request, p *Platform, st *loginState, res *lti.
 	}
 	ref.more = append(ref.more, zap.String("deployment_id", l.DeploymentID), zap.String("message_type", l.MessageType))
 	ref.back = l.Presentation.ReturnURL
+	launchedIn(r, h.pages.Match(l.Locale))
 	target, err := h.target(r, l, origin)
 	if err != nil {
 		return nil, err

@@ -303,5 +303,5 @@ func (h *Handler) showPicker(w http.ResponseWriter, r *http.Request, status int,
 			ID: it.ID, Title: it.title, Where: it.Path, Points: it.points, Wrong: it.wrong && status != http.StatusOK,
 		})
 	}
-	return h.pages.Write(w, status, page.Page{ID: "picker", TellOrigin: true, Picker: p, Frames: h.derived(v).frames})
+	return h.in(r).Write(w, status, page.Page{ID: "picker", TellOrigin: true, Picker: p, Frames: h.derived(v).frames})
 }

@@ -64,18 +64,18 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, ref *refusal) e
 		reference = ""
 	}
 	if forPerson(r, ref.form) {
-		return h.pages.Write(w, status, page.Page{
+		return h.in(r).Write(w, status, page.Page{
 			ID: id, Reference: reference, Window: ref.window, Notes: ref.notes,
 			Back: withMessages(ref.back, url.Values{
-				"lti_errormsg": {h.pages.Title(id)}, "lti_errorlog": {string(e.Code) + " " + reference},
+				"lti_errormsg": {h.in(r).Title(id)}, "lti_errorlog": {string(e.Code) + " " + reference},
 			}),
 		})
 	}
 	hdr.Set("Content-Type", "application/problem+json")
 	hdr.Set("X-Content-Type-Options", "nosniff")
-	title := h.pages.Title(id)
+	title := h.pages.English().Title(id)
 	if title == "" {
-		title = h.pages.Title("failed")
+		title = h.pages.English().Title("failed")
 	}
 	doc, err := json.Marshal(struct {
 		Type      string `json:"type"`

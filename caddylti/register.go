@@ -88,7 +88,7 @@ func (h *Handler) registerPlatform(w http.ResponseWriter, r *http.Request, ref *
 		return registrationFailed(ref, err)
 	}
 	if query.Has("dry_run") {
-		return h.showRequest(w, req)
+		return h.showRequest(w, r, req)
 	}
 	// From here on the platform may have the tool, whether the browser waits or not.
 	ctx := context.WithoutCancel(r.Context())
@@ -166,12 +166,12 @@ func registrationFailed(ref *refusal, err error) error {
 }
 
 // showRequest shows what would be sent.
-func (h *Handler) showRequest(w http.ResponseWriter, req *dynreg.Request) error {
+func (h *Handler) showRequest(w http.ResponseWriter, r *http.Request, req *dynreg.Request) error {
 	doc, err := json.MarshalIndent(req, "", "  ")
 	if err != nil {
 		return err
 	}
-	return h.pages.Write(w, http.StatusOK, page.Page{ID: "registration_dry_run", Checks: notesOf(req.Notes), Document: string(doc)})
+	return h.in(r).Write(w, http.StatusOK, page.Page{ID: "registration_dry_run", Checks: notesOf(req.Notes), Document: string(doc)})
 }
 
 // notesOf shows what a platform takes otherwise than it was meant.
@@ -207,10 +207,10 @@ func (h *Handler) showRegistered(w http.ResponseWriter, r *http.Request, reg *re
 		{"registered_deployments", strings.Join(reg.Deployments, " ")},
 	} {
 		if f.val != "" {
-			p.Fields = append(p.Fields, page.Field{Label: h.pages.Word(f.id), Value: f.val})
+			p.Fields = append(p.Fields, page.Field{Label: h.in(r).Word(f.id), Value: f.val})
 		}
 	}
-	return h.pages.Write(w, http.StatusOK, p)
+	return h.in(r).Write(w, http.StatusOK, p)
 }
 
 // takenInvite is an invite that a registration uses.

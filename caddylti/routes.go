@@ -120,6 +120,7 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
 	for _, s := range held {
+		launchedIn(r, s.Value.(*facts).Language)
 		if err := ready.sessions.End(r.Context(), s, h.limits); err != nil {
 			return h.refuse(w, r, &refusal{err: err, platform: s.Value.(*facts).Platform, form: true})
 		}
@@ -133,7 +134,7 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return h.pages.Write(w, http.StatusOK, page.Page{ID: "signed_out"})
+	return h.in(r).Write(w, http.StatusOK, page.Page{ID: "signed_out"})
 }
 
 // sameOrigin reports whether a page of this site made the request, or something

@@ -24,7 +24,7 @@ func (h *Handler) serveIndex(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.pages.Write(w, http.StatusOK, page.Page{ID: "index", Setup: setup})
+	return h.in(r).Write(w, http.StatusOK, page.Page{ID: "index", Setup: setup})
 }
 
 // setup is what the set-up page is made of.

@@ -66,6 +66,7 @@ https://%s:$PORT {
 //	          wrong, lost at the launch; foreign: somebody else answers
 //	anyone    people are recognised without a cookie
 //	who=X     who it is
+//	locale=X  in which language it shows the tool
 //	none      its cookie is one that frames of other sites get
 func (l *scriptedLMS) course(query string) string { return l.self + "/course?" + query }
 
@@ -120,15 +121,23 @@ func (l *scriptedLMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			post(q.Get("redirect_uri"), "state", q.Get("state"), "error", "login_required")
 			return
 		}
-		post(q.Get("redirect_uri"), "state", q.Get("state"), "id_token", l.Token(ltitest.With(l.Claims(q.Get("nonce"), l.tool+"/page"), map[string]any{"sub": who(q.Get("lti_message_hint"))})))
+		hint := q.Get("lti_message_hint")
+		diff := map[string]any{"sub": who(hint)}
+		if locale := said(hint, "locale"); locale != "" {
+			diff[ltitest.Claim("launch_presentation")] = map[string]any{"locale": locale}
+		}
+		post(q.Get("redirect_uri"), "state", q.Get("state"), "id_token", l.Token(ltitest.With(l.Claims(q.Get("nonce"), l.tool+"/page"), diff)))
 	}
 }
 
 // who is the person that a course's query names as who=X.
-func who(hint string) string {
-	_, rest, _ := strings.Cut(hint, "who=")
-	name, _, _ := strings.Cut(rest, "+")
-	return cmp.Or(name, "user-1")
+func who(hint string) string { return cmp.Or(said(hint, "who"), "user-1") }
+
+// said is what a course's query says of something.
+func said(hint, name string) string {
+	_, rest, _ := strings.Cut(hint, name+"=")
+	value, _, _ := strings.Cut(rest, "+")
+	return value
 }
 
 // storageScript listens as a platform's frame does that stores for tools, well or

@@ -3,7 +3,8 @@
 //
 // Pages are self-contained: no foreign resource, a strict content security
 // policy, and no script but where the browser has to ask the platform's window.
-// Their words stand in texts/, a file for each language.
+// Their words stand in texts/, a file for each language. An administrator may lay
+// texts and templates of his own over them.
 package page
 
 import (
@@ -11,30 +12,23 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"html/template"
+	"io"
+	"io/fs"
+	"maps"
 	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/text/language"
 )
 
-//go:embed page.html picker.html setup.html style.css storage.js frame.js picker.js post.js done.js setup.js texts/*.json
+//go:embed *.html style.css storage.js frame.js picker.js post.js done.js setup.js texts/*.json
 var files embed.FS
-
-// Text is the words of one page.
-type Text struct {
-	Title string   `json:"title"`
-	Lead  string   `json:"lead"`
-	Steps []string `json:"steps,omitempty"`
-}
-
-// Texts is everything that is said in one language.
-type Texts struct {
-	// Pages is keyed by the id of the page: a code of lti.Error, or a name such
-	// as signed_out.
-	Pages map[string]Text `json:"pages"`
-	// Words are the few that all pages share.
-	Words map[string]string `json:"words"`
-}
 
 // Field is a value to be looked at.
 type Field struct {
@@ -69,14 +63,14 @@ type Exchange struct {
 
 // Score is a line of the page about scores.
 type Score struct {
-	When    string // RFC 3339
+	When    time.Time
 	Learner string
 	// Activity is what it is for, if it is known.
-	Activity string
-	Points   string
-	State    string // id of a word: state_queued and its like
-	Reason   string
-	Resend   *Form // offered for what failed
+	Activity    string
+	Given, Most *float64
+	State       string // id of a word: state_queued and its like
+	Reason      string
+	Resend      *Form // offered for what failed
 }
 
 // Check is something that was looked at, and what came of it.
@@ -128,9 +122,14 @@ type Page struct {
 
 // Renderer writes pages. It does not change.
 type Renderer struct {
-	tmpl  *template.Template
-	texts Texts
-	style template.CSS
+	// tmpl is the template of all pages but those that have one of their own.
+	tmpl *template.Template
+	own  map[string]*template.Template
+	// spoken are the languages, English first.
+	spoken  []*spoken
+	matcher language.Matcher
+	style   template.CSS
+	logo    template.URL
 	// storage is the script for an Exchange.
 	storage template.JS
 	// These are the scripts of pages with what they are named after.
@@ -139,6 +138,19 @@ type Renderer struct {
 	// script, have more in it.
 	csp                                               string
 	storageCSP, pickerCSP, postCSP, doneCSP, setupCSP string
+}
+
+// view is what a template is given.
+type view struct {
+	Text
+	Page
+	*spoken
+	Lang, Dir string
+	Words     map[string]string
+	Style     template.CSS
+	Logo      template.URL
+	Storage   template.JS
+	Script    template.JS
 }
 
 // FrameScript returns the script with which a page of the app has its frame
@@ -151,13 +163,63 @@ func FrameScript() []byte {
 	return script
 }
 
-// New makes a Renderer. It fails only if the embedded files are broken.
-func New() (*Renderer, error) {
-	style, err := files.ReadFile("style.css")
+// New returns the Renderer of the pages that are built in. It fails only if the
+// embedded files are broken.
+func New() (*Renderer, error) { return builtIn() }
+
+var builtIn = sync.OnceValues(func() (*Renderer, error) {
+	set, err := embedded()
 	if err != nil {
 		return nil, err
 	}
-	r := &Renderer{style: template.CSS(style)} //nolint:gosec // our own file
+	return set.renderer()
+})
+
+// set is the files that a Renderer is made of.
+type set struct {
+	templates map[string]string // by file name
+	texts     map[language.Tag]*Texts
+	style     []byte
+	logo      template.URL
+	// where says how a template's errors name its file.
+	where func(error) error
+}
+
+func embedded() (*set, error) {
+	s := &set{templates: make(map[string]string), texts: make(map[language.Tag]*Texts), where: func(err error) error { return err }}
+	names, err := fs.Glob(files, "*.html")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		s.templates[name] = string(data)
+	}
+	if names, err = fs.Glob(files, "texts/*.json"); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		data, err := files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		tag, err := language.Parse(strings.TrimSuffix(path.Base(name), ".json"))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if s.texts[tag], err = parseTexts(data, nil); err != nil {
+			return nil, fmt.Errorf("%s:%w", name, err)
+		}
+	}
+	s.style, err = files.ReadFile("style.css")
+	return s, err
+}
+
+func (s *set) renderer() (*Renderer, error) {
+	r := &Renderer{style: template.CSS(s.style), logo: s.logo, own: make(map[string]*template.Template)} //nolint:gosec // files of our own, or the administrator's
 	for _, script := range []struct {
 		name   string
 		to     *template.JS
@@ -176,55 +238,105 @@ func New() (*Renderer, error) {
 		*script.to = template.JS(text) //nolint:gosec // our own file
 		*script.policy = "script-src " + sourceHash(text)
 	}
-	r.csp = "default-src 'none'; style-src " + sourceHash(style) + "; base-uri 'none'"
 	// Pictures of things to choose are the site's own, or not there.
-	r.pickerCSP += "; connect-src 'self'; img-src 'self'"
-	if r.tmpl, err = template.ParseFS(files, "page.html", "picker.html", "setup.html"); err != nil {
+	images := "; img-src 'self'"
+	r.csp = "default-src 'none'; style-src " + sourceHash(s.style) + "; base-uri 'none'"
+	if s.logo != "" {
+		r.csp += "; img-src data:"
+		images += " data:"
+	}
+	r.pickerCSP += "; connect-src 'self'" + images
+	if err := s.parse(r); err != nil {
 		return nil, err
 	}
-	data, err := files.ReadFile("texts/en.json")
-	if err != nil {
-		return nil, err
+	english := s.texts[language.English]
+	for tag, texts := range s.texts {
+		if tag == language.English {
+			continue
+		}
+		below := english
+		if parent := s.texts[tag.Parent()]; parent != nil && tag.Parent() != language.English {
+			below = parent.on(english)
+		}
+		r.spoken = append(r.spoken, newSpoken(tag, texts.on(below)))
 	}
-	if err := json.Unmarshal(data, &r.texts); err != nil {
-		return nil, fmt.Errorf("texts/en.json: %w", err)
+	slices.SortFunc(r.spoken, func(a, b *spoken) int { return strings.Compare(a.tag.String(), b.tag.String()) })
+	r.spoken = slices.Insert(r.spoken, 0, newSpoken(language.English, english))
+	tags := make([]language.Tag, len(r.spoken))
+	for i, sp := range r.spoken {
+		tags[i] = sp.tag
 	}
+	r.matcher = language.NewMatcher(tags)
 	return r, nil
 }
 
-// Has reports whether there are words for the page.
-func (r *Renderer) Has(id string) bool {
-	_, ok := r.texts.Pages[id]
-	return ok
+// parse parses the templates. One that is named after a page is what stands in
+// the main part of that page.
+func (s *set) parse(r *Renderer) error {
+	english := s.texts[language.English]
+	r.tmpl = template.New("").Option("missingkey=error")
+	if _, err := r.tmpl.New("main").Parse(`{{template "body.html" .}}`); err != nil {
+		return err
+	}
+	var own []string
+	for _, name := range slices.Sorted(maps.Keys(s.templates)) {
+		if _, ok := english.Pages[strings.TrimSuffix(name, ".html")]; ok && !slices.Contains(layoutFiles, name) {
+			own = append(own, name)
+			continue
+		}
+		if _, err := r.tmpl.New(name).Parse(s.templates[name]); err != nil {
+			return s.where(err)
+		}
+	}
+	for _, name := range own {
+		t, err := r.tmpl.Clone()
+		if err != nil {
+			return err
+		}
+		main, err := t.New(name).Parse(s.templates[name])
+		if err != nil {
+			return s.where(err)
+		}
+		if _, err := t.AddParseTree("main", main.Tree); err != nil {
+			return s.where(err)
+		}
+		r.own[strings.TrimSuffix(name, ".html")] = t
+	}
+	return nil
 }
 
-// Word returns one of the shared words.
-func (r *Renderer) Word(name string) string { return r.texts.Words[name] }
+// layoutFiles are the templates that all pages share.
+var layoutFiles = []string{"body.html", "footer.html", "header.html", "page.html", "picker.html", "setup.html"}
 
-// Title returns the heading of a page.
-func (r *Renderer) Title(id string) string { return r.texts.Pages[id].Title }
-
-// Write sends the page with that status. A page without words of its own says
-// what the page "failed" says.
-func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
-	text, ok := r.texts.Pages[p.ID]
+// render makes the page. A page without words of its own says what the page
+// "failed" says.
+func (l *Language) render(w io.Writer, p *Page) error {
+	text, ok := l.texts.Pages[p.ID]
 	if !ok {
-		text = r.texts.Pages["failed"]
+		text = l.texts.Pages["failed"]
 	}
+	tmpl := l.r.tmpl
+	if own := l.r.own[p.ID]; own != nil {
+		tmpl = own
+	}
+	return tmpl.ExecuteTemplate(w, "page.html", view{
+		text, *p, l.spoken, l.tag.String(), l.dir, l.texts.Words, l.r.style, l.r.logo, l.r.storage, l.r.script(p),
+	})
+}
+
+// Write sends the page with that status.
+func (l *Language) Write(w http.ResponseWriter, status int, p Page) error {
+	r := l.r
 	var buf bytes.Buffer
-	err := r.tmpl.ExecuteTemplate(&buf, "page.html", struct {
-		Text
-		Page
-		Style   template.CSS
-		Storage template.JS
-		Script  template.JS
-		Words   map[string]string
-	}{text, p, r.style, r.storage, r.script(&p), r.texts.Words})
-	if err != nil {
+	if err := l.render(&buf, &p); err != nil {
 		return fmt.Errorf("rendering page %s: %w", p.ID, err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", l.tag.String())
+	if l.asked {
+		h.Add("Vary", "Accept-Language")
+	}
 	policy := r.csp
 	switch {
 	case len(p.Scores) > 0, p.Picker != nil:
@@ -255,7 +367,7 @@ func (r *Renderer) Write(w http.ResponseWriter, status int, p Page) error {
 		h.Set("Referrer-Policy", "same-origin")
 	}
 	w.WriteHeader(status)
-	_, err = w.Write(buf.Bytes())
+	_, err := w.Write(buf.Bytes())
 	return err
 }
 

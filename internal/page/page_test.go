@@ -1,14 +1,8 @@
 package page
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -34,7 +28,7 @@ func newRenderer(t *testing.T) *Renderer {
 func render(t *testing.T, r *Renderer, p Page) (*http.Response, string) {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	if err := r.Write(rec, http.StatusForbidden, p); err != nil {
+	if err := r.English().Write(rec, http.StatusForbidden, p); err != nil {
 		t.Fatal(err)
 	}
 	return rec.Result(), rec.Body.String()
@@ -58,82 +52,23 @@ var otherPages = []string{"index", "registered", "registered_pending", "registra
 func TestEveryCodeHasAPageOrFallsBack(t *testing.T) {
 	r := newRenderer(t)
 	for code := range lti.Codes() {
-		if has, falls := r.Has(string(code)), slices.Contains(fallsBack, code); has == falls {
+		if has, falls := r.English().Has(string(code)), slices.Contains(fallsBack, code); has == falls {
 			t.Errorf("%s: has a page %v, falls back on purpose %v", code, has, falls)
 		}
 	}
-	for id := range r.texts.Pages {
+	for id := range r.English().texts.Pages {
 		if _, ok := lti.Codes()[lti.Code(id)]; !ok && !slices.Contains(otherPages, id) {
 			t.Errorf("page %s is for no code", id)
 		}
 	}
 	for _, id := range otherPages {
-		if !r.Has(id) {
+		if !r.English().Has(id) {
 			t.Errorf("page %s is missing", id)
 		}
 	}
 	_, failed := render(t, r, Page{ID: "failed"})
 	if _, got := render(t, r, Page{ID: string(lti.CodeVersionWrong)}); got != failed {
 		t.Error("a code without a page does not show the page failed")
-	}
-}
-
-func TestTexts(t *testing.T) {
-	names, err := fs.Glob(files, "texts/*.json")
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
-	}
-	for _, name := range names {
-		data, err := files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dec := json.NewDecoder(bytes.NewReader(data))
-		dec.DisallowUnknownFields()
-		var texts Texts
-		if err := dec.Decode(&texts); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-			t.Errorf("%s: data after the object", name)
-		}
-		check := func(where, s string) {
-			if strings.TrimSpace(s) == "" || s != strings.TrimSpace(s) {
-				t.Errorf("%s: %s is empty or has space around it: %q", name, where, s)
-			}
-			if strings.ContainsAny(s, "<>{}") {
-				t.Errorf("%s: %s: texts are no templates: %q", name, where, s)
-			}
-		}
-		for id, p := range texts.Pages {
-			check(id+".title", p.Title)
-			check(id+".lead", p.Lead)
-			if p.Steps != nil && len(p.Steps) == 0 {
-				t.Errorf("%s: %s has an empty list of steps", name, id)
-			}
-			for i, s := range p.Steps {
-				check(fmt.Sprintf("%s.steps[%d]", id, i), s)
-			}
-			// Whoever is stopped has to be told how to go on.
-			if len(p.Steps) == 0 && !slices.Contains([]string{"index", "signed_out", "grades", "grades_empty", "picker"}, id) {
-				t.Errorf("%s: %s does not say how to go on", name, id)
-			}
-		}
-		for id, s := range texts.Words {
-			check(id, s)
-		}
-		for _, id := range []string{"target", "login", "redirect", "jwks"} {
-			if texts.Words[id+"_label"] == "" || texts.Words[id+"_help"] == "" {
-				t.Errorf("%s: no label or help for the address %s", name, id)
-			}
-		}
-		if texts.Words["reference"] == "" || texts.Words["reference_help"] == "" {
-			t.Errorf("%s: no words about the reference", name)
-		}
-		// Duplicate keys would hide a text.
-		if n := strings.Count(string(data), `"title":`); n != len(texts.Pages) {
-			t.Errorf("%s: %d titles for %d pages: is one there twice?", name, n, len(texts.Pages))
-		}
 	}
 }
 
@@ -184,7 +119,7 @@ func TestPageForms(t *testing.T) {
 		t.Errorf("a form that ends at the platform, under the policy %s", policy)
 	}
 	if !strings.Contains(body, `<form method="post" action="/lti/login" target="_blank">`) || strings.Contains(body, "<script>") ||
-		!strings.Contains(body, "<button>"+r.Word("open_window")) || !strings.Contains(body, `name="ticket" value="&#34;&gt;&lt;script&gt;`) {
+		!strings.Contains(body, "<button>"+r.English().Word("open_window")) || !strings.Contains(body, `name="ticket" value="&#34;&gt;&lt;script&gt;`) {
 		t.Errorf("the form is\n%s", body)
 	}
 	res, body = render(t, r, Page{ID: "storage_failed", Window: form, Reference: "r", TellOrigin: true, Exchange: &Exchange{
@@ -205,7 +140,7 @@ func TestPageForms(t *testing.T) {
 		t.Error("no script for frames")
 	}
 	_, body = render(t, r, Page{ID: "failed", Back: "https://lms.example/back?a=1&b=<x>"})
-	if !strings.Contains(body, `<a href="https://lms.example/back?a=1&amp;b=%3cx%3e">`+r.Word("back")) {
+	if !strings.Contains(body, `<a href="https://lms.example/back?a=1&amp;b=%3cx%3e">`+r.English().Word("back")) {
 		t.Errorf("the way back is\n%s", body)
 	}
 	if _, body = render(t, r, Page{ID: "failed", Back: "javascript:alert(1)"}); strings.Contains(body, "javascript:") {
@@ -233,14 +168,14 @@ func TestPageEscapes(t *testing.T) {
 
 func TestPageReferenceAndFields(t *testing.T) {
 	r := newRenderer(t)
-	if _, body := render(t, r, Page{ID: "session_missing"}); strings.Contains(body, r.Word("reference")) || strings.Contains(body, "<dl>") {
+	if _, body := render(t, r, Page{ID: "session_missing"}); strings.Contains(body, r.English().Word("reference")) || strings.Contains(body, "<dl>") {
 		t.Error("a page without reference and fields shows some")
 	}
 	_, body := render(t, r, Page{ID: "failed", Reference: "Zx-9_"})
-	if !strings.Contains(body, ">Zx-9_<") || !strings.Contains(body, r.Word("reference_help")) {
+	if !strings.Contains(body, ">Zx-9_<") || !strings.Contains(body, r.English().Word("reference_help")) {
 		t.Error("no reference")
 	}
-	if r.Title("failed") == "" || r.Title("nonsense") != "" || r.Word("nonsense") != "" {
+	if r.English().Title("failed") == "" || r.English().Title("nonsense") != "" || r.English().Word("nonsense") != "" {
 		t.Error("titles or words")
 	}
 }
@@ -248,7 +183,7 @@ func TestPageReferenceAndFields(t *testing.T) {
 // The parts of WCAG 2.2 that can be seen in the text of a page.
 func TestPageAccessibility(t *testing.T) {
 	r := newRenderer(t)
-	for id := range r.texts.Pages {
+	for id := range r.English().texts.Pages {
 		t.Run(id, func(t *testing.T) {
 			_, body := render(t, r, Page{ID: id, Reference: "abc", Fields: []Field{{"Label", "Help", "https://tool.example/lti/login"}}})
 			for what, pattern := range map[string]string{
@@ -260,7 +195,7 @@ func TestPageAccessibility(t *testing.T) {
 				"colours of the OS":  `color-scheme: light dark`,
 				"focus can be seen":  `:focus-visible`,
 				"long addresses":     `overflow-wrap: anywhere`,
-				"term and value":     `<dt>Label</dt>\n<dd><code tabindex="0">https://tool\.example/lti/login</code>`,
+				"term and value":     `<dt>Label</dt>\n<dd><code dir="ltr" tabindex="0">https://tool\.example/lti/login</code>`,
 				"end":                `</main>\n</body>\n</html>\n$`,
 				"not in a search":    `<meta name="robots" content="noindex">`,
 				"relative text size": `font: 1\.\d+rem`,
@@ -279,7 +214,7 @@ func TestPageAccessibility(t *testing.T) {
 			if len(title) != 2 || !reflect.DeepEqual(title[1:], h1[1:]) {
 				t.Errorf("title %q, heading %q", title, h1)
 			}
-			if n := len(r.texts.Pages[id].Steps); (n > 1) != strings.Contains(body, "<ol>") || (n > 1 && strings.Count(body, "<li>") != n) {
+			if n := len(r.English().texts.Pages[id].Steps); (n > 1) != strings.Contains(body, "<ol>") || (n > 1 && strings.Count(body, "<li>") != n) {
 				t.Errorf("%d steps in\n%s", n, body)
 			}
 			for _, open := range []string{"main", "ol", "dl", "p", "h1", "div", "code", "li"} {

@@ -27,7 +27,7 @@ func TestSetupGuides(t *testing.T) {
 	}
 	r := newRenderer(t)
 	word := func(id string) {
-		if r.Word(id) == "" {
+		if r.English().Word(id) == "" {
 			t.Errorf("there is no word %s", id)
 		}
 	}
@@ -208,7 +208,7 @@ func TestSetupPage(t *testing.T) {
 			t.Errorf("<%s> is opened %d times and closed %d times", open, a, b)
 		}
 	}
-	if _, body := render(t, r, Page{ID: "index", Setup: &Setup{Guides: guides}}); strings.Contains(body, r.Word("setup_link")) {
+	if _, body := render(t, r, Page{ID: "index", Setup: &Setup{Guides: guides}}); strings.Contains(body, r.English().Word("setup_link")) {
 		t.Error("a site without registration speaks of a link")
 	}
 }
