@@ -2,6 +2,7 @@
 # Looks for what the tests need. As root on Debian it installs what is missing; elsewhere it says so and fails,
 # because a test that is skipped proves nothing.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 has() { # has NAME...: any of them
   local name
@@ -12,6 +13,7 @@ has() { # has NAME...: any of them
 }
 chromium() { has chromium chromium-browser google-chrome; }
 firefox() { has firefox-esr firefox; }
+axe() { [[ -e e2e/axe/node_modules/.package-lock.json ]] && cmp -s <(grep integrity e2e/axe/package-lock.json) <(grep integrity e2e/axe/node_modules/.package-lock.json); }
 dokuwiki() { [[ -e /usr/share/dokuwiki/doku.php ]] && compgen -G '/usr/sbin/php-fpm*' >/dev/null; }
 nginx() { [[ -x /usr/sbin/nginx ]] && compgen -G "/etc/nginx/modules-enabled/*headers-more*" >/dev/null; }
 
@@ -29,17 +31,22 @@ nginx || missing+=(nginx libnginx-mod-http-headers-more-filter) # and what the g
 has python3 || missing+=(python3)
 has node || missing+=(nodejs)
 has curl || missing+=(curl)
-if ((${#missing[@]} == 0)); then
-  echo "nothing is missing"
-  exit 0
+has npm || axe || missing+=(npm)               # brings axe-core, which looks at pages
+if ((${#missing[@]})); then
+  if ((EUID != 0)) || ! has apt-get; then
+    echo "missing: ${missing[*]} (Debian's names); install them and run this again" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -q -o Acquire::Retries=3 update
+  apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
+  chromium && firefox && has "$(go env CC)" && dokuwiki
 fi
 
-if ((EUID != 0)) || ! has apt-get; then
-  echo "missing: ${missing[*]} (Debian's names); install them and run this again" >&2
-  exit 1
+# Only the tests use axe-core (MPL-2.0); its version and hash stand in e2e/axe. It has no scripts to install, and none may run.
+if ! axe; then
+  echo "installing axe-core"
+  npm ci --prefix e2e/axe --ignore-scripts --no-audit --no-fund --loglevel=error
 fi
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get -q -o Acquire::Retries=3 update
-apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
-chromium && firefox && has "$(go env CC)" && dokuwiki && nginx && has python3 && has node && has curl
+echo "nothing is missing"

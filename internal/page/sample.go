@@ -14,6 +14,15 @@ type sample struct {
 // must is what a page may not leave out.
 type must struct{ what, text string }
 
+// Samples are all pages as they may come, with all that may be on them.
+func (l *Language) Samples() []Page {
+	var all []Page
+	for _, s := range l.samples() {
+		all = append(all, s.Page)
+	}
+	return all
+}
+
 // samples are all pages, each with all that may be on it.
 func (l *Language) samples() []sample {
 	var all []sample
