@@ -133,6 +133,7 @@ func (p *platform) calls(target string, methods map[string]serviceMethod) func(*
 		if refused == nil {
 			return nil
 		}
+		v.note.problem = refused.reason
 		p.log.Debug("call of a service refused", zap.String("path", v.r.URL.Path),
 			zap.Int("status", refused.status), zap.String("reason", refused.reason))
 		if served && target == targetScores && p.quirk(b, quirkWholeSeconds) {
@@ -178,6 +179,7 @@ func (p *platform) authorize(v *visit, b *book, target string, scopes []string) 
 		challenge("invalid_token", "")
 		return nil, refuse(http.StatusUnauthorized, "the access token is unknown or has expired")
 	}
+	v.note.tool = t
 	// What the tool may do now, not when it got the token.
 	allowed := t.scopes()
 	if !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(access.scopes, s) && slices.Contains(allowed, s) }) {
@@ -317,6 +319,7 @@ func answerInStatusLine(v *visit, r *refusal) {
 			}, truncate(r.reason))
 			fmt.Fprintf(buf, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]", r.status, reason, contentType)
 			_ = buf.Flush()
+			v.note.status, v.note.answer = r.status, "[]"
 			return
 		}
 	}

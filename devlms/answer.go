@@ -55,6 +55,7 @@ func (p *platform) deepLinkReturn(v *visit) error {
 		Leave             string // version of the script that goes back at once
 	}{Course: c, Problem: problem}
 	if problem != "" {
+		v.note.problem = problem
 		p.log.Debug("answer to a deep linking request refused", zap.String("reason", problem))
 		return p.render(v, "added", pagePolicy, http.StatusBadRequest, page{Title: "The tool's answer is refused", Bare: true, Body: body})
 	}
@@ -75,6 +76,7 @@ func (p *platform) deepLinkReturn(v *visit) error {
 // asked finds the request that is answered.
 func (p *platform) asked(v *visit, c *course) (*deepLink, string) {
 	d, answered := p.state.request(v.r.URL.Query().Get("launch"))
+	v.note.request = d.name()
 	switch {
 	case d == nil || d.issuer != v.issuer || d.course != c.ID:
 		return nil, "the URL is not the deep_link_return_url of a request"
@@ -97,7 +99,7 @@ func (p *platform) readAnswer(v *visit, d *deepLink) (*answer, string) {
 	if kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err != nil || kind != formType {
 		return nil, "the content type must be " + formType
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxAnswer)
+	v.limit(maxAnswer)
 	if err := v.r.ParseForm(); err != nil {
 		return nil, fmt.Sprintf("the form cannot be read, or is larger than %d bytes", maxAnswer)
 	}
@@ -106,7 +108,7 @@ func (p *platform) readAnswer(v *visit, d *deepLink) (*answer, string) {
 		return nil, "the form must have one field JWT"
 	}
 	t := p.toolByName(d.tool)
-	payload, err := p.verify(v.r.Context(), t, jwt)
+	payload, err := p.verify(v, t, jwt)
 	if err != nil {
 		return nil, "JWT: " + truncate(err.Error())
 	}

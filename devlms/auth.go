@@ -32,6 +32,7 @@ func (p *platform) auth(v *visit) error {
 		return p.refuse(v, http.StatusBadRequest, "Unknown tool",
 			"The client_id of the authentication request is missing or belongs to no tool that is registered here.")
 	}
+	v.note.tool, v.note.launch = t, launchName(only(params, "lti_message_hint"))
 	redirectURI := only(params, "redirect_uri")
 	if !slices.Contains(t.RedirectURIs, redirectURI) {
 		return p.refuse(v, http.StatusBadRequest, "Unknown redirect URI",
@@ -48,6 +49,7 @@ func (p *platform) auth(v *visit) error {
 		}
 	}
 	if refused != nil {
+		v.note.problem = refused.code + ": " + refused.description
 		p.log.Debug("authentication request refused",
 			zap.String("tool", t.Name),
 			zap.String("error", refused.code),
@@ -119,6 +121,7 @@ func (p *platform) answer(v *visit, t *Tool, params url.Values) (string, *authEr
 	case l.issuer != v.issuer || l.clientID != t.ClientID || l.person != v.person.ID:
 		return "", &authError{gone, "lti_message_hint belongs to another launch"}, nil
 	}
+	v.note.request = l.asked.name()
 	c, nonce := findCourse(l.course), params.Get("nonce")
 	var claims map[string]any
 	if l.asked != nil {
@@ -155,7 +158,7 @@ func authParams(v *visit) (url.Values, error) {
 		}
 		return params, nil
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxAuthBody)
+	v.limit(maxAuthBody)
 	if err := v.r.ParseForm(); err != nil {
 		return nil, fmt.Errorf("the form cannot be read: %w", err)
 	}

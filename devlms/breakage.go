@@ -17,7 +17,7 @@ const maxServiceBody = 64 << 10
 // hangs, the client has left, the fault was switched, or the server stops.
 func delay(v *visit, f fault, changed, stopped <-chan struct{}) bool {
 	// Until the body is read the server does not see that the client leaves.
-	body, err := io.ReadAll(http.MaxBytesReader(v.w, v.r.Body, maxServiceBody))
+	body, err := io.ReadAll(http.MaxBytesReader(v.under, v.r.Body, maxServiceBody))
 	if err != nil {
 		return false
 	}

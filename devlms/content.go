@@ -166,7 +166,7 @@ func (p *platform) entries(v *visit, c *course) []courseEntry {
 
 // formOf reads one field of a form of the course's page.
 func (p *platform) formOf(v *visit, name string) string {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<10)
+	v.limit(4 << 10)
 	if v.r.ParseForm() != nil {
 		return ""
 	}

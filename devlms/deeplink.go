@@ -66,6 +66,14 @@ type deepLink struct {
 	answered bool // under the lock of the state
 }
 
+// name is the id; what is no deep linking request has none.
+func (d *deepLink) name() string {
+	if d == nil {
+		return ""
+	}
+	return d.id
+}
+
 // settings are what a request says of the content that is wanted.
 type settings struct {
 	Types      []string

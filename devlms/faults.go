@@ -225,6 +225,7 @@ func (p *platform) service(target string, serve func(*visit, *book) error) func(
 		stopped := p.stops.of(v.r)
 		f, changed := p.faultFor(b, target)
 		b.count(target) // last, so that who counts knows what will come of it
+		v.note.fault = f.text
 		switch f.kind {
 		case faultDown:
 			panic(http.ErrAbortHandler) // net/http closes the connection
@@ -296,7 +297,7 @@ func isLoopbackPeer(r *http.Request) bool {
 // and switches: each field of the form is a fault and its value.
 func (p *platform) faultsPage(v *visit, b *book) error {
 	if v.r.Method == http.MethodPost {
-		v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<10)
+		v.limit(4 << 10)
 		problem := v.r.ParseForm()
 		if problem == nil {
 			problem = p.switchFaults(b, v.r.PostForm)

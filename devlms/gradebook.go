@@ -53,13 +53,13 @@ func (p *platform) gradebook(v *visit, c *course) error {
 		}
 		rows = append(rows, row)
 	}
-	return p.render(v, "gradebook", gradebookPolicy, http.StatusOK, page{Title: "Gradebook", Body: struct {
+	return p.render(v, "gradebook", refreshPolicy, http.StatusOK, page{Title: "Gradebook", Body: struct {
 		Course  *course
 		Columns []column
 		Rows    []gradebookRow
 		Scores  bool
 		Version string
-	}{c, columns, rows, scores, gradebookVersion}})
+	}{c, columns, rows, scores, refreshVersion}})
 }
 
 func showCell(g *grade, item *lineItem) cell {

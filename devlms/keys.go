@@ -1,7 +1,7 @@
 package devlms
 
 import (
-	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -47,13 +47,18 @@ func localRules(raw string) []httpx.AllowRule {
 
 // verify checks the signature of a tool's assertion with the tool's own keys
 // and returns the payload.
-func (p *platform) verify(ctx context.Context, t *Tool, assertion string) ([]byte, error) {
-	keys := p.state.keySet(t.JWKSURL, p.now).For(p.fetchers[t.Name], func(_ string, err error) {
+func (p *platform) verify(v *visit, t *Tool, assertion string) ([]byte, error) {
+	keys := p.state.keySet(t.JWKSURL, p.now).For(watchedFetcher{p.fetchers[t.Name], p, t}, func(_ string, err error) {
 		p.log.Warn("the key set of a tool gives trouble; its assertions are refused until it is there",
 			zap.String("tool", t.Name), zap.Error(remedy(err)))
 	})
-	payload, err := keys.VerifySignature(ctx, assertion, []string{"RS256"})
-	return payload, remedy(err)
+	payload, err := keys.VerifySignature(v.r.Context(), assertion, []string{"RS256"})
+	err = remedy(err)
+	v.note.tool, v.note.check = t, &check{sum: sha256.Sum256([]byte(assertion)), keysURL: t.JWKSURL}
+	if err != nil {
+		v.note.check.err = truncate(err.Error())
+	}
+	return payload, err
 }
 
 // remedy names the option of devlms where the client would name that of lti.

@@ -25,17 +25,20 @@ var (
 	icon []byte
 	//go:embed assets/messages.js
 	messagesScript []byte
-	//go:embed assets/gradebook.js
-	gradebookScript []byte
+	//go:embed assets/refresh.js
+	refreshScript []byte
+	//go:embed assets/copy.js
+	copyScript []byte
 	//go:embed assets/deeplink.js
 	deepLinkScript []byte
 
-	styleVersion     = version(styleSheet)
-	messagesVersion  = version(messagesScript)
-	gradebookVersion = version(gradebookScript)
-	deepLinkVersion  = version(deepLinkScript)
+	styleVersion    = version(styleSheet)
+	messagesVersion = version(messagesScript)
+	refreshVersion  = version(refreshScript)
+	copyVersion     = version(copyScript)
+	deepLinkVersion = version(deepLinkScript)
 
-	pages = parsePages("home", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage")
+	pages = parsePages("home", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage", "messages", "message")
 )
 
 // version makes what stands in the URL of a file, which may therefore be cached
@@ -71,8 +74,8 @@ var (
 	framePolicy = pagePolicy + "; script-src 'self'; frame-src *"
 	// A page that listens to a tool without showing it.
 	listenPolicy = pagePolicy + "; script-src 'self'; frame-src 'self'"
-	// The gradebook asks for itself again.
-	gradebookPolicy = pagePolicy + "; script-src 'self'; connect-src 'self'"
+	// A page that asks for itself again.
+	refreshPolicy = pagePolicy + "; script-src 'self'; connect-src 'self'"
 	// A page that posts to the tool has no form-action: Chromium applies it to
 	// the redirects that follow as well, and where the tool sends the browser
 	// next (back here, to a page of its own, to a login of the institution) is
@@ -103,6 +106,7 @@ func (p *platform) render(v *visit, name, policy string, status int, pg page) er
 	if err := pages[name].ExecuteTemplate(&buf, "layout.html", pg); err != nil {
 		return fmt.Errorf("writing the page %s: %w", name, err)
 	}
+	v.note.page = true
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", policy)
@@ -128,11 +132,13 @@ type field struct{ Name, Value string }
 
 func (p *platform) renderPost(v *visit, post autoPost) error {
 	post.Script = submitScript
+	v.note.sent = &post
 	return p.render(v, "post", postPolicy, http.StatusOK, page{Title: "Opening " + post.Tool, Bare: true, Body: post})
 }
 
 // refuse answers with a page that says what is wrong.
 func (p *platform) refuse(v *visit, status int, title, text string) error {
+	v.note.problem = title + ": " + text
 	return p.render(v, "refused", pagePolicy, status, page{Title: title, Bare: true, Body: text})
 }
 
@@ -175,7 +181,7 @@ func (p *platform) choosePerson(v *visit) error {
 	if err := p.csrf.Check(v.r); err != nil {
 		return p.refuse(v, http.StatusForbidden, "Not from there", "Choosing a person works from the pages of this LMS only.")
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<10)
+	v.limit(4 << 10)
 	if err := v.r.ParseForm(); err != nil {
 		return p.refuse(v, http.StatusBadRequest, "Not understood", "The form could not be read.")
 	}

@@ -74,6 +74,11 @@ type visit struct {
 	secure bool
 	person *person  // nil when nobody was chosen
 	args   []string // the parts of the path that stand for * in the pattern
+
+	// Of the inspector: what it is told, and the writer below the one that it
+	// watches.
+	note  note
+	under http.ResponseWriter
 }
 
 // newPlatform expects checked options with their defaults filled in.
@@ -166,20 +171,26 @@ func (p *platform) serve(w http.ResponseWriter, r *http.Request, https bool) err
 	if c, err := r.Cookie(userCookie); err == nil {
 		v.person = findPerson(c.Value)
 	}
+	return p.watch(v, p.route)
+}
 
+// route finds what serves a request.
+func (p *platform) route(v *visit) error {
+	r := v.r
 	for i := range p.routes {
 		rt := &p.routes[i]
 		args, ok := rt.match(r.URL.Path)
 		if !ok {
 			continue
 		}
+		v.note.pattern = rt.pattern
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet
 		}
 		if !slices.Contains(rt.methods, method) {
 			allowed := strings.Join(rt.methods, ", ")
-			w.Header().Set("Allow", allowed)
+			v.w.Header().Set("Allow", allowed)
 			return p.refuse(v, http.StatusMethodNotAllowed, "Not this way", "This address takes "+allowed+" only.")
 		}
 		v.args = args
@@ -237,11 +248,16 @@ func (p *platform) makeRoutes() []route {
 		})},
 		{"/faults", both, p.control(p.faultsPage)},
 		{"/grades.json", get, p.control(p.grades)},
+		{"/inspect", get, p.inspectPage},
+		{"/inspect/clear", post, p.clearMessages},
+		{"/inspect/*", get, p.messagePage},
+		{"/inspect.json", get, p.messagesJSON},
 		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
 		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
 		{"/assets/messages.js", get, asset("text/javascript; charset=utf-8", messagesScript)},
 		{"/assets/deeplink.js", get, asset("text/javascript; charset=utf-8", deepLinkScript)},
-		{"/assets/gradebook.js", get, asset("text/javascript; charset=utf-8", gradebookScript)},
+		{"/assets/refresh.js", get, asset("text/javascript; charset=utf-8", refreshScript)},
+		{"/assets/copy.js", get, asset("text/javascript; charset=utf-8", copyScript)},
 	}
 }
 
@@ -329,6 +345,7 @@ func (p *platform) postLogin(v *visit, t *Tool, target string, l launch) error {
 	if err != nil {
 		return err
 	}
+	v.note.tool, v.note.launch, v.note.request = t, launchName(hint), l.asked.name()
 	post := autoPost{
 		Tool:   t.Title,
 		Action: t.LoginURL,

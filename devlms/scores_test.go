@@ -276,7 +276,7 @@ func TestGradebook(t *testing.T) {
 	}{
 		{"u-1001", []string{
 			"<strong>66.67</strong> / 100", "Nice &lt;i&gt;work&lt;/i&gt;", `<time datetime="2027-01-15T08:00:00.123Z">15 Jan 2027, 08:00:00 UTC</time>`,
-			"<strong>80</strong> / 100", "Completed, PendingManual", "wait", "Made &lt;i&gt;", "out of 3", "Robin Vale", "gradebook.js?v=",
+			"<strong>80</strong> / 100", "Completed, PendingManual", "wait", "Made &lt;i&gt;", "out of 3", "Robin Vale", "refresh.js?v=",
 		}, []string{"No scores yet", "<i>"}},
 		{"u-2001", []string{"<strong>66.67</strong>", "Nice"}, []string{"wait", `<th scope="row">Zo`}},
 		{"u-2003", []string{"No scores yet"}, []string{"66.67", "wait"}},
@@ -297,7 +297,7 @@ func TestGradebook(t *testing.T) {
 			t.Errorf("policy %s", csp)
 		}
 	}
-	if w := l.get("/assets/gradebook.js"); w.Code != 200 || w.Header().Get("Content-Type") != "text/javascript; charset=utf-8" {
+	if w := l.get("/assets/refresh.js"); w.Code != 200 || w.Header().Get("Content-Type") != "text/javascript; charset=utf-8" {
 		t.Errorf("script: %d %v", w.Code, w.Header())
 	}
 	l.who = "u-1001"

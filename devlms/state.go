@@ -39,6 +39,7 @@ type state struct {
 	answers seen // nonces of deep linking responses
 	books   *table[string, *book]
 	keys    map[string]*jwkset.Set // of tools, by URL
+	journal journal
 }
 
 // seen holds hashes of what each client has sent, by client id: a client may

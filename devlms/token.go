@@ -77,6 +77,7 @@ func (p *platform) token(v *visit, b *book) error {
 		}
 	}
 	if refused != nil {
+		v.note.problem = refused.code + ": " + refused.description
 		p.log.Debug("token request refused",
 			zap.String("error", refused.code),
 			zap.String("description", refused.description))
@@ -112,7 +113,7 @@ func tokenParams(v *visit) (url.Values, *authError) {
 	if kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err != nil || kind != formType {
 		return nil, &authError{"invalid_request", "the content type must be " + formType}
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxTokenBody)
+	v.limit(maxTokenBody)
 	if err := v.r.ParseForm(); err != nil {
 		return nil, &authError{"invalid_request", "the form cannot be read"}
 	}
@@ -158,13 +159,14 @@ func (p *platform) client(v *visit, params url.Values) (*Tool, *authError) {
 		return nil, invalid("client_assertion is no JWT with a sub")
 	}
 	t := p.toolByClient(clientID)
+	v.note.tool = t
 	switch {
 	case t == nil:
 		return nil, invalid("sub is no client id that is registered here")
 	case t.JWKSURL == "":
 		return nil, invalid("the tool was registered without a key set")
 	}
-	payload, err := p.verify(v.r.Context(), t, assertion)
+	payload, err := p.verify(v, t, assertion)
 	if err != nil {
 		return nil, invalid("client_assertion: %s", truncate(err.Error()))
 	}
