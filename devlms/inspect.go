@@ -41,7 +41,7 @@ type message struct {
 
 	tool, toolTitle string
 	person          string // the id of who sat at the browser
-	launch          string // names the launch; see launchName
+	launch          string // names the launch or the registration that it belongs to; see launchName
 	request         string // the id of a deep linking request
 	token           string // fingerprint of the access token that came or went
 	other           uint64 // what the same exchange brought besides
@@ -243,6 +243,13 @@ func (p *platform) keep(v *visit, r *http.Request, out *outTap, m *message) {
 	for i, f := range m.header {
 		if f.Name == "Authorization" {
 			m.header[i].Value, m.token = shortened(f.Value)
+		}
+	}
+	if m.kind == kindConfiguration || m.kind == kindRegistration {
+		// What one registration token was used for belongs together.
+		m.launch = m.token
+		if token := r.URL.Query().Get("registration_token"); token != "" {
+			m.launch = fingerprint(token)
 		}
 	}
 	m.answerHeader = headers(out.Header(), "Content-Type", "Link", "Location", "Retry-After", "WWW-Authenticate", "Allow", "Cache-Control")

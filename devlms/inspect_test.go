@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -422,7 +424,7 @@ func TestHostileMessages(t *testing.T) {
 	l.auth(url.Values{"client_id": {"demo-site"}, "redirect_uri": {"javascript:alert(1)"}, "state": {script}, "nonce": {"\u202e"}, "lti_message_hint": {script}})
 	l.get("/return/c-31?lti_errormsg=" + url.QueryEscape(script) + "&%zz=%zz&lti_msg=%FF%FE")
 	l.call(script, "POST", below(itemPath, "/scores"), typeScore, script)
-	l.call("x", "POST", "/nowhere/"+url.PathEscape(script)+"?"+script[2:9], script, `{"a":`+strings.Repeat("[", 30_000))
+	l.call("x", "POST", "/nowhere/"+url.PathEscape(script)+"?"+script[2:9], script, `{"a":`+strings.Repeat("[", 9_000)+strings.Repeat("]", 9_000)+"}")
 	l.do("GET", "/jwks", nil, func(r *http.Request) { r.Header.Set("User-Agent", script) })
 
 	link := regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
@@ -683,4 +685,84 @@ func FuzzInspector(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMessagesOfRoutesAddedLater: nobody has to think of the inspector. Here, the
+// messages of a registration.
+func TestMessagesOfRoutesAddedLater(t *testing.T) {
+	l := newLMS(t)
+	answers := func(status int) func(*visit) error {
+		return func(v *visit) error {
+			answerJSON(v, status, "application/json", map[string]string{"registration_access_token": "0123456789secret"})
+			return nil
+		}
+	}
+	l.routes = append(l.routes,
+		route{"/.well-known/openid-configuration", []string{"GET"}, answers(200)},
+		route{"/register", []string{"POST"}, answers(201)},
+		route{"/new/service", []string{"GET"}, answers(200)},
+		route{"/new/page", []string{"GET"}, l.home},
+	)
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer 0123456789secret") }
+	l.do("GET", "/.well-known/openid-configuration?registration_token=0123456789secret", nil)
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest("POST", testOrigin+"/register", strings.NewReader(`{"client_name":"A tool"}`))
+	bearer(r)
+	if err := l.serve(w, r, false); err != nil || w.Code != 201 {
+		t.Fatalf("%d, %v", w.Code, err)
+	}
+	l.get("/new/service")
+	l.get("/new/page")
+	configuration, registration := l.latest(kindConfiguration), l.latest(kindRegistration)
+	if configuration.Launch == "" || configuration.Launch != registration.Launch {
+		t.Errorf("%q and %q", configuration.Launch, registration.Launch)
+	}
+	if registration.Summary != "of A tool" || registration.Status != 201 || !strings.Contains(registration.text(), `{"client_name":"A tool"}`) {
+		t.Errorf("%s", registration.text())
+	}
+	if m := l.latest(kindOther); m.URL != "/new/service" {
+		t.Errorf("%s", m.text())
+	}
+	if n := len(l.messagesOf("")); n != 3 {
+		t.Errorf("%d messages", n)
+	}
+	for _, path := range []string{"/inspect?by=launch", fmt.Sprint("/inspect/", registration.ID), "/inspect.json"} {
+		if body := l.get(path).Body.String(); strings.Contains(body, "789secret") || path != "/inspect.json" && !strings.Contains(body, "Registration") {
+			t.Errorf("%s: %s", path, body)
+		}
+	}
+}
+
+// TestInspectorIsDocumented: each kind, and each field for scripts.
+func TestInspectorIsDocumented(t *testing.T) {
+	data, err := os.ReadFile("../docs/inspector.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	for _, k := range kinds {
+		if !strings.Contains(text, "`"+k.Kind+"`") {
+			t.Errorf("kind %s is missing", k.Kind)
+		}
+	}
+	for _, of := range []any{shownMessage{}, half{}, shownHeader{}, parameter{}, token{}, claim{}} {
+		for field := range reflect.TypeOf(of).Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			if name != "" && name != "-" && !strings.Contains(text, "`"+name+"`") && !strings.Contains(text, `"`+name+`"`) {
+				t.Errorf("field %s is missing", name)
+			}
+		}
+	}
+	// The example is one of a message as it is.
+	_, example, _ := strings.Cut(text, "```json\n")
+	example, _, _ = strings.Cut(example, "```")
+	var shape struct {
+		Messages []shownMessage `json:"messages"`
+		Dropped  uint64         `json:"dropped"`
+	}
+	d := json.NewDecoder(strings.NewReader(example))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&shape); err != nil || len(shape.Messages) != 1 || shape.Messages[0].Label != labelOf(shape.Messages[0].Kind) {
+		t.Errorf("the example: %v, %+v", err, shape)
+	}
 }

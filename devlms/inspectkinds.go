@@ -65,6 +65,7 @@ var browserKinds = []string{kindAuth, kindDeepLink, kindReturn}
 var routeKinds = []struct{ begins, ends, kind string }{
 	{"/course/", "", kindNone},
 	{"/assets/", "", kindNone},
+	{"/admin/", "", kindNone},
 	{"/inspect", "", kindNone},
 	{"/faults", "", kindNone},
 	{"/grades.json", "", kindNone},

@@ -78,18 +78,28 @@ func groups(list []*shownMessage, by string) []*messageGroup {
 			continue
 		}
 		slices.Reverse(g.Messages)
-		g.About = "Launch"
 		for _, s := range g.Messages {
 			g.Title = cmp.Or(g.Title, s.ToolTitle)
-			if s.PersonName != "" && g.About == "Launch" {
-				g.About = "Launch by " + s.PersonName
-			}
+			g.About = cmp.Or(g.About, s.PersonName)
 		}
+		g.Title = cmp.Or(g.Title, "No known tool")
+		if g.About != "" {
+			g.About = " by " + g.About
+		}
+		g.About = g.Messages[0].sequence() + g.About
 	}
 	return all
 }
 
-// choice is an entry of a list to choose from.
+// sequence is what the messages of a group are: a launch, or a registration.
+func (s *shownMessage) sequence() string {
+	if s.Kind == kindConfiguration || s.Kind == kindRegistration {
+		return "Registration"
+	}
+	return "Launch"
+}
+
+// messageChoice is an entry of a list to choose from.
 type messageChoice struct {
 	Value, Label string
 	Chosen       bool
@@ -168,12 +178,13 @@ func (p *platform) messagePage(v *visit) error {
 	return p.render(v, "message", pagePolicy+"; script-src 'self'", http.StatusOK, page{Title: s.Label, Body: struct {
 		*shownMessage
 
+		Sequence string
 		InLaunch []*shownMessage
 		UsedBy   []*shownMessage
 		Grant    *shownMessage
 		Partner  *shownMessage
 		Version  string
-	}{s, launch, uses, named[s.Granted], named[s.Other], copyVersion}})
+	}{s, s.sequence(), launch, uses, named[s.Granted], named[s.Other], copyVersion}})
 }
 
 // messagesJSON is the list for scripts, newest first.

@@ -431,6 +431,13 @@ func summary(s *shownMessage) string {
 		if score := scoreOfBody(s.of.body.data); score.Maximum != "" {
 			return readable(fmt.Sprintf("%s of %s for %s, %s", cmp.Or(score.Given, "nothing"), score.Maximum, score.User, score.Grading))
 		}
+	case kindRegistration:
+		var asked struct {
+			Name string `json:"client_name"`
+		}
+		if json.Unmarshal(s.of.body.data, &asked) == nil && asked.Name != "" {
+			return "of " + readable(asked.Name)
+		}
 	case kindReturn:
 		return cmp.Or(param("lti_errormsg"), param("lti_msg"), path)
 	case kindToolKeys:

@@ -41,7 +41,7 @@ if ((${#missing[@]})); then
   export DEBIAN_FRONTEND=noninteractive
   apt-get -q -o Acquire::Retries=3 update
   apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
-  chromium && firefox && has "$(go env CC)" && dokuwiki
+  chromium && firefox && has "$(go env CC)" && dokuwiki && nginx && has python3 && has node && has curl
 fi
 
 # Only the tests use axe-core (MPL-2.0); its version and hash stand in e2e/axe. It has no scripts to install, and none may run.
