@@ -173,7 +173,7 @@ func (p *platform) authorize(v *visit, b *book, target string, scopes []string) 
 	access, ok := b.redeemToken(strings.TrimSpace(token), p.now(), f.kind == faultExpired)
 	var t *Tool
 	if ok {
-		t = p.toolByClient(access.clientID)
+		t = p.toolByClient(b, access.clientID)
 	}
 	if t == nil {
 		challenge("invalid_token", "")

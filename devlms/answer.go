@@ -35,15 +35,16 @@ func (p *platform) deepLinkReturn(v *visit) error {
 	if c == nil {
 		return p.notFound(v)
 	}
-	d, problem := p.asked(v, c)
+	b := p.state.book(v.issuer)
+	d, t, problem := p.asked(v, b, c)
 	var ans *answer
 	if problem == "" {
-		ans, problem = p.readAnswer(v, d)
+		ans, problem = p.readAnswer(v, t, d)
 	}
 	if problem == "" {
-		problem = p.state.accept(d, p.toolByName(d.tool).ClientID, ans.nonce)
+		problem = p.state.accept(d, t.ClientID, ans.nonce)
 	}
-	if problem == "" && len(ans.items) > 0 && !p.state.book(v.issuer).addItems(d, ans.items) {
+	if problem == "" && len(ans.items) > 0 && !b.addItems(d, ans.items) {
 		problem = fmt.Sprintf("there are %d pieces of content already", maxContents)
 	}
 	body := struct {
@@ -73,29 +74,30 @@ func (p *platform) deepLinkReturn(v *visit) error {
 	return p.render(v, "added", policy, http.StatusOK, page{Title: "Back from the tool", Bare: true, Body: body})
 }
 
-// asked finds the request that is answered.
-func (p *platform) asked(v *visit, c *course) (*deepLink, string) {
+// asked finds the request that is answered, and the tool that it went to.
+func (p *platform) asked(v *visit, b *book, c *course) (*deepLink, *Tool, string) {
 	d, answered := p.state.request(v.r.URL.Query().Get("launch"))
 	v.note.request = d.name()
 	switch {
 	case d == nil || d.issuer != v.issuer || d.course != c.ID:
-		return nil, "the URL is not the deep_link_return_url of a request"
+		return nil, nil, "the URL is not the deep_link_return_url of a request"
 	case answered:
-		return nil, answeredBefore
+		return nil, nil, answeredBefore
 	case p.now().After(d.expires):
-		return nil, "the deep linking request is more than an hour old"
+		return nil, nil, "the deep linking request is more than an hour old"
 	case v.person != nil && v.person.ID != d.person:
-		return nil, "somebody else has signed in since the deep linking request"
+		return nil, nil, "somebody else has signed in since the deep linking request"
 	}
-	if t := p.toolByName(d.tool); t == nil || !t.deepLinkOn() {
-		return nil, "the tool is no longer there"
+	t := p.toolByName(b, d.tool)
+	if t == nil || !t.deepLinkOn() {
+		return nil, nil, "the tool is no longer there"
 	}
-	return d, ""
+	return d, t, ""
 }
 
 // readAnswer checks an answer by the rules of Deep Linking 2.0 §4.5 and Security
 // Framework §5.2, and says which one it breaks.
-func (p *platform) readAnswer(v *visit, d *deepLink) (*answer, string) {
+func (p *platform) readAnswer(v *visit, t *Tool, d *deepLink) (*answer, string) {
 	if kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err != nil || kind != formType {
 		return nil, "the content type must be " + formType
 	}
@@ -107,7 +109,6 @@ func (p *platform) readAnswer(v *visit, d *deepLink) (*answer, string) {
 	if jwt == "" {
 		return nil, "the form must have one field JWT"
 	}
-	t := p.toolByName(d.tool)
 	payload, err := p.verify(v, t, jwt)
 	if err != nil {
 		return nil, "JWT: " + truncate(err.Error())

@@ -27,7 +27,7 @@ func (p *platform) auth(v *visit) error {
 		return p.refuse(v, http.StatusBadRequest, "This is no authentication request", err.Error())
 	}
 
-	t := p.toolByClient(only(params, "client_id"))
+	t := p.toolByClient(p.state.book(v.issuer), only(params, "client_id"))
 	if t == nil {
 		return p.refuse(v, http.StatusBadRequest, "Unknown tool",
 			"The client_id of the authentication request is missing or belongs to no tool that is registered here.")

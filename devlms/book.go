@@ -20,8 +20,10 @@ const (
 // configuration.
 //
 // Content, line items and grades do not change once they are in it: they are
-// replaced.
+// replaced. The same is true of the tools that came at run time.
 type book struct {
+	tools toolset
+
 	mu       sync.Mutex
 	items    map[itemKey]*lineItem // made by tools, and coupled ones that tools changed
 	order    []itemKey             // those made by tools, oldest first
@@ -156,7 +158,7 @@ func (p *platform) lineItems(b *book, c *course, t *Tool) []*lineItem {
 		if key.course != c.ID {
 			continue
 		}
-		if owner := p.toolByName(item.tool); owner != nil && owner.agsOn() && (t == nil || owner == t) {
+		if owner := p.toolByName(b, item.tool); owner != nil && owner.agsOn() && (t == nil || owner == t) {
 			list = append(list, item)
 		}
 	}

@@ -54,8 +54,8 @@ func (b *book) forgetLink(resourceLink string) {
 
 // activityFor makes an activity of content that is a link to a tool which is still
 // there; of other content nil.
-func (p *platform) activityFor(ct *content) *activity {
-	t := p.toolByName(ct.tool)
+func (p *platform) activityFor(b *book, ct *content) *activity {
+	t := p.toolByName(b, ct.tool)
 	if ct.item.kind != itemResourceLink || t == nil {
 		return nil
 	}
@@ -72,13 +72,23 @@ func (p *platform) activityFor(ct *content) *activity {
 	return &activity{Link: l, ID: ct.id, Tool: t, Added: ct}
 }
 
-// activitiesLocked lists the activities of a course: first those that are
-// configured, then those that were added. The caller holds the lock of the book.
-func (p *platform) activitiesLocked(b *book, c *course) []*activity {
+// toolActivities lists the activities that stand in every course: first those that
+// are configured.
+func (p *platform) toolActivities(b *book) []*activity {
 	list := slices.Clone(p.activities)
+	for _, t := range p.added(b) {
+		list = append(list, t.activities...)
+	}
+	return list
+}
+
+// activitiesLocked lists the activities of a course: first those that the tools
+// bring, then those that were added. The caller holds the lock of the book.
+func (p *platform) activitiesLocked(b *book, c *course) []*activity {
+	list := p.toolActivities(b)
 	for _, ct := range b.contents {
 		if ct.course == c.ID {
-			if a := p.activityFor(ct); a != nil {
+			if a := p.activityFor(b, ct); a != nil {
 				list = append(list, a)
 			}
 		}
@@ -139,16 +149,16 @@ func (p *platform) entries(v *visit, c *course) []courseEntry {
 		}
 		list = append(list, e)
 	}
-	for _, a := range p.activities {
+	for _, a := range p.toolActivities(b) {
 		add(a, courseEntry{})
 	}
 	for _, ct := range b.contents {
-		t := p.toolByName(ct.tool)
+		t := p.toolByName(b, ct.tool)
 		if ct.course != c.ID || t == nil {
 			continue
 		}
 		e := courseEntry{Text: ct.item.text, Icon: ct.item.icon, Added: ct.id}
-		if a := p.activityFor(ct); a != nil {
+		if a := p.activityFor(b, ct); a != nil {
 			add(a, e)
 			continue
 		}

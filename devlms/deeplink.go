@@ -191,7 +191,7 @@ func (p *platform) deepLinkToken(issuer, nonce string, who *person, c *course, t
 
 // linkable returns the tool that content is to be added from, and the settings.
 func (p *platform) linkable(v *visit) (*Tool, *settings, error) {
-	t := p.toolByName(v.args[1])
+	t := p.toolByName(p.state.book(v.issuer), v.args[1])
 	if t == nil || !t.deepLinkOn() {
 		return nil, nil, errors.New("no tool of this name offers content")
 	}
@@ -211,7 +211,7 @@ func (p *platform) addPage(v *visit, c *course) error {
 		return p.refuse(v, http.StatusBadRequest, "Not understood", "Content cannot be added like this: "+err.Error()+".")
 	}
 	start := url.URL{Path: "/deeplink/start/" + c.ID + "/" + t.Name, RawQuery: v.r.URL.RawQuery}
-	l := p.listener()
+	l := p.listener(v)
 	return p.render(v, "add", framePolicy, http.StatusOK, page{Title: "Add content from " + t.Title, Body: struct {
 		Course   *course
 		Tool     *Tool

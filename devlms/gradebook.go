@@ -37,7 +37,11 @@ func (p *platform) gradebook(v *visit, c *course) error {
 	items := p.lineItems(b, c, nil)
 	columns := make([]column, 0, len(items))
 	for _, item := range items {
-		columns = append(columns, column{item.label, p.toolByName(item.tool).Title, points(item.maximum)})
+		col := column{Label: item.label, Maximum: points(item.maximum)}
+		if t := p.toolByName(b, item.tool); t != nil { // it may go at any time
+			col.Tool = t.Title
+		}
+		columns = append(columns, col)
 	}
 	var rows []gradebookRow
 	scores := false

@@ -10,19 +10,18 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/internal/httpx"
-	"github.com/caddy-lti/lti/internal/jwkset"
 )
 
 // userAgent is what tools see fetching their keys.
 const userAgent = "caddylti-devlms"
 
-// newFetcher makes the client for the key set of a tool. Its URL is the
-// administrator's choice: where that says localhost, this machine is meant, on
-// that port and no other.
-func newFetcher(jwksURL string, allow []httpx.AllowRule) jwkset.Fetcher {
-	return httpx.New(httpx.Config{UserAgent: userAgent, AllowPrivate: append(localRules(jwksURL), allow...)})
+// newFetcher makes a client for the key sets of tools.
+func newFetcher(allow []httpx.AllowRule) *httpx.Client {
+	return httpx.New(httpx.Config{UserAgent: userAgent, AllowPrivate: allow})
 }
 
+// localRules are for the key set of a tool. Its URL is the administrator's choice:
+// where that says localhost, this machine is meant, on that port and no other.
 func localRules(raw string) []httpx.AllowRule {
 	u, err := url.Parse(raw)
 	if err != nil || !isLocal(u.Host) {
@@ -48,7 +47,7 @@ func localRules(raw string) []httpx.AllowRule {
 // verify checks the signature of a tool's assertion with the tool's own keys
 // and returns the payload.
 func (p *platform) verify(v *visit, t *Tool, assertion string) ([]byte, error) {
-	keys := p.state.keySet(t.JWKSURL, p.now).For(watchedFetcher{p.fetchers[t.Name], p, t}, func(_ string, err error) {
+	keys := p.state.keySet(t.JWKSURL, p.now).For(watchedFetcher{p.fetcher(v, t), p, t}, func(_ string, err error) {
 		p.log.Warn("the key set of a tool gives trouble; its assertions are refused until it is there",
 			zap.String("tool", t.Name), zap.Error(remedy(err)))
 	})

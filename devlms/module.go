@@ -248,13 +248,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return fmt.Errorf("faults: %w", err)
 	}
-	allow, err := parseAllow(h.AllowPrivate)
+	h.platform.allow, err = parseAllow(h.AllowPrivate)
 	if err != nil {
 		return err
 	}
 	for _, t := range h.Tools {
 		if t.JWKSURL != "" {
-			h.platform.fetchers[t.Name] = newFetcher(t.JWKSURL, allow)
+			h.platform.fetchers[t.Name] = newFetcher(append(localRules(t.JWKSURL), h.platform.allow...))
 		}
 	}
 	return nil

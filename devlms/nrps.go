@@ -180,7 +180,7 @@ func (p *platform) linkOf(c *call, id string) (*activity, *refusal) {
 		return a, nil
 	}
 	for _, other := range courses {
-		for _, t := range p.tools {
+		for _, t := range p.known(c.book) {
 			if p.linked(c.book, other, t, id) != nil {
 				return nil, refuse(http.StatusForbidden, "rlid is no link of this tool in this course")
 			}

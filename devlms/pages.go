@@ -164,7 +164,7 @@ func (p *platform) home(v *visit) error {
 		Next   string
 		Asked  bool // sent here because a course needs a person
 		Tools  []*Tool
-	}{Issuer: v.issuer, Next: "/", Tools: p.tools}
+	}{Issuer: v.issuer, Next: "/", Tools: p.known(p.state.book(v.issuer))}
 	if next := v.r.URL.Query().Get("next"); coursePath.MatchString(next) {
 		body.Next, body.Asked = next, v.person == nil
 	}
@@ -227,7 +227,7 @@ func (p *platform) course(v *visit, c *course) error {
 	for _, e := range body.Entries {
 		images = append(images, e.Icon, e.Image)
 	}
-	for _, t := range p.tools {
+	for _, t := range p.known(p.state.book(v.issuer)) {
 		if t.deepLinkOn() {
 			body.Tools = append(body.Tools, t)
 		}
@@ -248,7 +248,7 @@ func (p *platform) activityPage(v *visit, c *course) error {
 	}
 	// A tool in a window has a reason to speak to this page only if it keeps
 	// values; one in a frame may ask for more room as well.
-	policy, l := framePolicy, new(p.listener())
+	policy, l := framePolicy, new(p.listener(v))
 	if a.InWindow() {
 		policy = listenPolicy
 		if p.storage == storageOff {

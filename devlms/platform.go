@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/jwkset"
 )
 
@@ -25,7 +26,7 @@ type platform struct {
 	title      string
 	issuer     string // "" means: the origin of the request
 	storage    string
-	tools      []*Tool
+	tools      []*Tool // that are configured; see known
 	activities []*activity
 	state      *state
 	log        *zap.Logger
@@ -34,7 +35,8 @@ type platform struct {
 	csrf       *http.CrossOriginProtection
 
 	// Of the services.
-	fetchers map[string]jwkset.Fetcher // by tool; who has a key set has one
+	fetchers map[string]jwkset.Fetcher // by configured tool; who has a key set has one
+	allow    []httpx.AllowRule         // where key sets may be
 	leeway   time.Duration
 	faults   map[string]fault // as configured
 	stops    stops
@@ -97,22 +99,28 @@ func newPlatform(title, issuer, storage string, tools []*Tool, st *state, log *z
 	}
 	p.routes = p.makeRoutes()
 
-	taken := make(map[string]bool)
 	for _, t := range tools {
-		for _, l := range t.Links {
-			// Made of names, not of numbers, so that links can be added and
-			// reordered without becoming other activities to the tool. The
-			// dot keeps tool and title apart: neither part has one.
-			base := t.Name + "." + slug(l.Title)
-			id := base
-			for n := 2; taken[id]; n++ {
-				id = fmt.Sprintf("%s-%d", base, n)
-			}
-			taken[id] = true
-			p.activities = append(p.activities, &activity{Link: l, ID: id, Tool: t})
-		}
+		p.activities = append(p.activities, activitiesOf(t)...)
 	}
 	return p
+}
+
+// activitiesOf makes the activities of a tool's links. Their ids are made of names,
+// not of numbers, so that links can be added and reordered without becoming other
+// activities to the tool. The dot keeps tool and title apart: neither part has one.
+func activitiesOf(t *Tool) []*activity {
+	var list []*activity
+	taken := make(map[string]bool)
+	for _, l := range t.Links {
+		base := t.Name + "." + slug(l.Title)
+		id := base
+		for n := 2; taken[id]; n++ {
+			id = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[id] = true
+		list = append(list, &activity{Link: l, ID: id, Tool: t})
+	}
+	return list
 }
 
 // slug makes a short part of a path from a title. Titles without a Latin letter
@@ -132,24 +140,6 @@ func slug(title string) string {
 		return s
 	}
 	return "link"
-}
-
-func (p *platform) toolByClient(clientID string) *Tool {
-	for _, t := range p.tools {
-		if t.ClientID == clientID {
-			return t
-		}
-	}
-	return nil
-}
-
-func (p *platform) toolByName(name string) *Tool {
-	for _, t := range p.tools {
-		if t.Name == name {
-			return t
-		}
-	}
-	return nil
 }
 
 // serve answers a request. https tells what the browser speaks. An error is one

@@ -284,7 +284,10 @@ func (p *platform) grades(v *visit, b *book) error {
 	urls := make(map[itemKey]string)
 	for _, c := range courses {
 		for _, item := range p.lineItems(b, c, nil) {
-			t := p.toolByName(item.tool)
+			t := p.toolByName(b, item.tool)
+			if t == nil { // it has just gone
+				continue
+			}
 			urls[item.key()] = item.url(v.issuer, t, "")
 			for _, who := range people {
 				g := b.grade(item, who.ID)

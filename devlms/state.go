@@ -119,6 +119,14 @@ func (s *state) keySet(url string, now func() time.Time) *jwkset.Set {
 	return set
 }
 
+// forgetKeys forgets those of a tool that is gone. Another one with the same URL
+// has them fetched again.
+func (s *state) forgetKeys(url string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.keys, url)
+}
+
 // signingKey returns the platform's key, made when it is first needed.
 func (s *state) signingKey() (*jose.Key, error) {
 	s.mu.Lock()

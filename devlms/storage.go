@@ -36,13 +36,13 @@ type listener struct {
 }
 
 // listener is the one for the pages that show an activity.
-func (p *platform) listener() listener {
+func (p *platform) listener(v *visit) listener {
 	l := listener{Version: messagesVersion}
 	if p.storage == storageOff {
 		return l
 	}
 	var urls []string
-	for _, t := range p.tools {
+	for _, t := range p.known(p.state.book(v.issuer)) {
 		urls = append(urls, t.origins()...)
 	}
 	l.Origins = origins(urls)
@@ -58,7 +58,7 @@ func (p *platform) storagePage(v *visit) error {
 	if p.storage != storageFrame {
 		return p.notFound(v)
 	}
-	l := p.listener()
+	l := p.listener(v)
 	l.Frame = ""
 	return p.render(v, "storage", listenPolicy, http.StatusOK, page{Title: "Storage for tools", Bare: true, Body: l})
 }

@@ -62,7 +62,7 @@ func (p *platform) token(v *visit, b *book) error {
 	params, refused := tokenParams(v)
 	var t *Tool
 	if refused == nil {
-		t, refused = p.client(v, params)
+		t, refused = p.client(v, b, params)
 	}
 	var granted []string
 	if refused == nil {
@@ -139,7 +139,7 @@ func tokenParams(v *visit) (url.Values, *authError) {
 }
 
 // client finds out which tool made the assertion (RFC 7523 §3).
-func (p *platform) client(v *visit, params url.Values) (*Tool, *authError) {
+func (p *platform) client(v *visit, b *book, params url.Values) (*Tool, *authError) {
 	invalid := func(format string, args ...any) *authError {
 		return &authError{"invalid_client", fmt.Sprintf(format, args...)}
 	}
@@ -158,7 +158,7 @@ func (p *platform) client(v *visit, params url.Values) (*Tool, *authError) {
 	if clientID == "" {
 		return nil, invalid("client_assertion is no JWT with a sub")
 	}
-	t := p.toolByClient(clientID)
+	t := p.toolByClient(b, clientID)
 	v.note.tool = t
 	switch {
 	case t == nil:
