@@ -91,7 +91,7 @@ func lineItemsClaim(issuer string, c *course, t *Tool) map[string]any {
 	if !t.agsOn() {
 		return nil
 	}
-	return map[string]any{"scope": agsScopes, "lineitems": lineItemsURL(issuer, c, t)}
+	return map[string]any{"scope": t.granted(agsScopes), "lineitems": lineItemsURL(issuer, c, t)}
 }
 
 // typeID is the query of the services' URLs. They have one as Moodle's have,

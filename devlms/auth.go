@@ -27,8 +27,13 @@ func (p *platform) auth(v *visit) error {
 		return p.refuse(v, http.StatusBadRequest, "This is no authentication request", err.Error())
 	}
 
-	t := p.toolByClient(p.state.book(v.issuer), only(params, "client_id"))
+	b, clientID := p.state.book(v.issuer), only(params, "client_id")
+	t := p.toolByClient(b, clientID)
 	if t == nil {
+		if slices.ContainsFunc(p.waiting(b), func(a *applicant) bool { return a.ClientID == clientID }) {
+			return p.refuse(v, http.StatusForbidden, "Not activated",
+				"The tool has registered itself, but the administrator of this LMS has not activated it.")
+		}
 		return p.refuse(v, http.StatusBadRequest, "Unknown tool",
 			"The client_id of the authentication request is missing or belongs to no tool that is registered here.")
 	}

@@ -30,6 +30,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //		leeway  <duration>
 //		allow_private <networks or addresses...>
 //		fault   <name> [<value...>]
+//		registration off | {
+//			deployment tool|top|none
+//			messages   objects|strings
+//			token      registration|config|url
+//			errors     json|text
+//			scopes     <names...>|none
+//			application_type string|array
+//		}
 //		tool <name> {
 //			title      <title>
 //			client_id  <id>
@@ -93,6 +101,10 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := h.unmarshalFault(d); err != nil {
 				return err
 			}
+		case "registration":
+			if err := h.unmarshalRegistration(d); err != nil {
+				return err
+			}
 		case "tool":
 			t, err := h.unmarshalTool(d)
 			if err != nil {
@@ -100,7 +112,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.Tools = append(h.Tools, t)
 		default:
-			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage, leeway, allow_private, fault or tool", option)
+			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage, leeway, allow_private, fault, registration or tool", option)
 		}
 	}
 	return nil
@@ -143,6 +155,59 @@ func (h *Handler) unmarshalFault(d *caddyfile.Dispenser) error {
 		h.Faults = make(map[string]string)
 	}
 	h.Faults[name] = value
+	return nil
+}
+
+func (h *Handler) unmarshalRegistration(d *caddyfile.Dispenser) error {
+	if h.Registration != nil {
+		return d.Err("registration is given twice")
+	}
+	r := new(Registration)
+	h.Registration = r
+	args := d.RemainingArgs()
+	switch {
+	case len(args) > 1:
+		return d.ArgErr()
+	case len(args) == 1 && args[0] != optionOff:
+		return d.Errf("registration: bad value %q: expected %s, or a block of options", args[0], optionOff)
+	}
+	r.Off = len(args) == 1
+	empty := true
+	for nesting := d.Nesting(); d.NextBlock(nesting); empty = false {
+		if r.Off {
+			return d.Errf("registration is off, so %s means nothing", d.Val())
+		}
+		if err := r.unmarshalOption(d); err != nil {
+			return err
+		}
+	}
+	if empty && !r.Off {
+		return d.Errf("registration: expected %s, or a block of options", optionOff)
+	}
+	return nil
+}
+
+func (r *Registration) unmarshalOption(d *caddyfile.Dispenser) error {
+	option := d.Val()
+	var options []string
+	for _, c := range r.choices() {
+		if c.option == option {
+			return single(d, c.value, c.check)
+		}
+		options = append(options, c.option)
+	}
+	if option != "scopes" {
+		return d.Errf("unrecognized option of registration: %s; expected %s or scopes", option, strings.Join(options, ", "))
+	}
+	if r.Scopes != nil {
+		return d.Err("scopes is given twice")
+	}
+	if r.Scopes = d.RemainingArgs(); len(r.Scopes) == 0 {
+		return d.ArgErr()
+	}
+	if err := checkScopes(r.Scopes); err != nil {
+		return d.WrapErr(err)
+	}
 	return nil
 }
 

@@ -34,6 +34,11 @@ func (h *Handler) check() error {
 	if _, err := parseFaults(h.Faults); err != nil {
 		return fmt.Errorf("faults: %w", err)
 	}
+	if h.Registration != nil {
+		if err := h.Registration.check(); err != nil {
+			return fmt.Errorf("registration: %w", err)
+		}
+	}
 	names, clients := make(map[string]bool), make(map[string]bool)
 	for _, t := range h.Tools {
 		if err := t.check(); err != nil {

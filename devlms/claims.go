@@ -16,6 +16,15 @@ const (
 	messageDeepLinkResponse = "LtiDeepLinkingResponse"
 )
 
+// Claims about people (OpenID Connect Core §5.1).
+const (
+	claimName       = "name"
+	claimGivenName  = "given_name"
+	claimFamilyName = "family_name"
+	claimEmail      = "email"
+	claimLocale     = "locale"
+)
+
 const (
 	// tokenLifetime is Moodle's, the shortest that is known.
 	tokenLifetime = 60 * time.Second
@@ -37,7 +46,7 @@ func (p *platform) idToken(issuer, nonce string, who *person, c *course, a *acti
 	}
 	claims[claimPrefix+"resource_link"] = link
 	claims[claimPrefix+"launch_presentation"] = presentation(issuer, who, c, a.Target)
-	claims[claimPrefix+"custom"] = p.custom(issuer, who, c, a)
+	claims[claimPrefix+"custom"] = p.custom(issuer, who, c, a.Tool, a)
 	if endpoint := p.endpointClaim(issuer, c, a); endpoint != nil {
 		claims[claimEndpoint] = endpoint
 	}
@@ -85,17 +94,17 @@ func (p *platform) messageClaims(message, issuer, nonce string, who *person, c *
 			"person_sourcedid":         who.SourcedID,
 			"course_section_sourcedid": c.SourcedID,
 		},
-
-		"locale": who.Locale,
 	}
 	if members := membersClaim(issuer, c, t); members != nil {
 		claims[claimMembers] = members
 	}
-	if !who.Private {
-		claims["given_name"] = who.GivenName
-		claims["family_name"] = who.FamilyName
-		claims["name"] = who.Name()
-		claims["email"] = who.Email
+	for name, value := range map[string]string{
+		claimName: who.Name(), claimGivenName: who.GivenName, claimFamilyName: who.FamilyName, claimEmail: who.Email,
+		claimLocale: who.Locale,
+	} {
+		if t.isTold(name, who) {
+			claims[name] = value
+		}
 	}
 	return claims
 }

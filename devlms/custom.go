@@ -1,34 +1,59 @@
 package devlms
 
-import (
-	"maps"
-	"strings"
-)
+import "strings"
 
-// custom returns the custom parameters of a launch. Those of added content must
-// all be there (Deep Linking 2.0 §3.2), so they win over the tool's; variables are
-// filled in where the whole value is one.
-func (p *platform) custom(issuer string, who *person, c *course, a *activity) map[string]string {
-	values := make(map[string]string, len(a.Tool.Custom))
-	maps.Copy(values, a.Tool.Custom)
-	if a.Added == nil {
-		return values
-	}
-	for name, value := range a.Added.item.custom {
-		if variable, ok := strings.CutPrefix(value, "$"); ok {
-			if filled, ok := p.variable(variable, issuer, who, c, a); ok {
-				value = filled
+// custom returns the custom parameters of a launch; that of deep linking is of no
+// activity. Those of added content must all be there (Deep Linking 2.0 §3.2), so
+// they win over the tool's. Variables are filled in where the whole value is one,
+// but for those of a configured tool.
+func (p *platform) custom(issuer string, who *person, c *course, t *Tool, a *activity) map[string]string {
+	values := make(map[string]string, len(t.Custom))
+	put := func(params map[string]string, fill bool) {
+		for name, value := range params {
+			if variable, ok := strings.CutPrefix(value, "$"); ok && fill {
+				if filled, ok := p.variable(variable, issuer, who, c, t, a); ok {
+					value = filled
+				}
 			}
+			values[name] = value
 		}
-		values[name] = value
+	}
+	put(t.Custom, t.grant != nil)
+	switch {
+	case a != nil && a.Added != nil:
+		put(a.Added.item.custom, true)
+	case a == nil && t.grant != nil:
+		put(t.grant.deepLinking, true)
 	}
 	return values
 }
 
+// personal are the variables that say what a claim says.
+var personal = map[string]string{
+	"Person.name.full":     claimName,
+	"Person.name.given":    claimGivenName,
+	"Person.name.family":   claimFamilyName,
+	"Person.email.primary": claimEmail,
+}
+
+// variables are all that variable knows.
+var variables = []string{
+	"User.id", "Person.sourcedId", "Person.name.full", "Person.name.given", "Person.name.family", "Person.email.primary",
+	"Context.id", "Context.label", "Context.title", "Context.sourcedId", "CourseSection.sourcedId",
+	"ResourceLink.id", "ResourceLink.title", "ResourceLink.description", "ResourceLink.id.history",
+	"ResourceLink.available.startDateTime", "ResourceLink.available.endDateTime",
+	"ResourceLink.submission.startDateTime", "ResourceLink.submission.endDateTime",
+	"Membership.role", "Message.locale", "ToolPlatformInstance.guid", "ToolPlatformInstance.name",
+	"ToolPlatform.productFamilyCode", "LineItems.url", "LineItem.url",
+}
+
 // variable returns the value of a variable (LTI Core 1.3, appendix B). One that is
-// unknown, or not for this tool to see, stays as it is.
-func (p *platform) variable(name, issuer string, who *person, c *course, a *activity) (string, bool) {
-	if strings.HasPrefix(name, "Person.") && who.Private {
+// unknown, not for this tool to see, or about no activity stays as it is.
+func (p *platform) variable(name, issuer string, who *person, c *course, t *Tool, a *activity) (string, bool) {
+	switch claim := personal[name]; {
+	case claim != "" && !t.isTold(claim, who), name == "Person.sourcedId" && who.Private:
+		return "", false
+	case a == nil && strings.HasPrefix(name, "ResourceLink."):
 		return "", false
 	}
 	switch name {
@@ -79,8 +104,11 @@ func (p *platform) variable(name, issuer string, who *person, c *course, a *acti
 	case "ToolPlatform.productFamilyCode":
 		return productFamily, true
 	case "LineItems.url", "LineItem.url":
-		claim := p.endpointClaim(issuer, c, a)
-		if claim == nil {
+		claim := lineItemsClaim(issuer, c, t)
+		if a != nil && claim != nil {
+			claim = p.endpointClaim(issuer, c, a)
+		}
+		if claim == nil || a == nil && name == "LineItem.url" {
 			return "", false
 		}
 		url, _ := claim[map[string]string{"LineItems.url": "lineitems", "LineItem.url": "lineitem"}[name]].(string)

@@ -50,6 +50,11 @@ func (t *Tool) origins() []string {
 	for _, l := range t.Links {
 		urls = append(urls, l.TargetLinkURI)
 	}
+	if t.grant != nil {
+		for _, m := range t.grant.from.links() {
+			urls = append(urls, m.Target)
+		}
+	}
 	return urls
 }
 
@@ -177,11 +182,7 @@ func (p *platform) deepLinkToken(issuer, nonce string, who *person, c *course, t
 	claims := p.messageClaims(messageDeepLink, issuer, nonce, who, c, t)
 	claims[claimPrefix+"target_link_uri"] = t.deepLinkURL()
 	claims[claimPrefix+"launch_presentation"] = presentation(issuer, who, c, targetIframe)
-	custom := t.Custom
-	if custom == nil {
-		custom = map[string]string{}
-	}
-	claims[claimPrefix+"custom"] = custom
+	claims[claimPrefix+"custom"] = p.custom(issuer, who, c, t, nil)
 	if endpoint := lineItemsClaim(issuer, c, t); endpoint != nil {
 		claims[claimEndpoint] = endpoint
 	}

@@ -100,6 +100,10 @@ type Handler struct {
 	// `page_size` is a number of entries or `off`. Default: all off.
 	Faults map[string]string `json:"faults,omitempty"`
 
+	// How tools may register themselves, with LTI Dynamic Registration 1.0. Default:
+	// as the specification has it; what comes waits for the administrator.
+	Registration *Registration `json:"registration,omitempty"`
+
 	// The tools that are registered. Default: none.
 	Tools []*Tool `json:"tools,omitempty"`
 
@@ -163,6 +167,9 @@ type Tool struct {
 	// variables such as $User.id are filled in only in those of added content,
 	// which win over these. Default: none.
 	Custom map[string]string `json:"custom,omitempty"`
+
+	// grant is nil for a tool that is configured.
+	grant *grant
 }
 
 // Link is a resource link: an activity in each of the courses.
@@ -243,6 +250,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.pooled = true
 	h.platform = newPlatform(h.Title, h.Issuer, h.Storage, h.Tools, st.(*state), ctx.Logger())
+	if h.Registration != nil {
+		h.platform.registration = *h.Registration
+	}
 	h.platform.leeway = time.Duration(h.Leeway)
 	h.platform.faults, err = parseFaults(h.Faults)
 	if err != nil {

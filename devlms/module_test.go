@@ -38,6 +38,14 @@ func TestCaddyfile(t *testing.T) {
 		fault page_size 2
 		fault members loop
 		fault short_roles
+		registration {
+			deployment none
+			messages strings
+			token config
+			errors text
+			scopes score contextmembership.readonly
+			application_type array
+		}
 		tool site {
 			title "Static course site"
 			client_id demo-site
@@ -81,7 +89,8 @@ func TestCaddyfile(t *testing.T) {
 	}
 	const want = `{"title":"Localhost University","issuer":"https://lms.example","storage":"frame","leeway":5000000000,` +
 		`"allow_private":["10.1.0.0/16","172.17.0.2:8080","10.2.0.1"],` +
-		`"faults":{"ags":"slow 2s","members":"loop","page_size":"2","short_roles":"on","whole_seconds":"on"},"tools":[` +
+		`"faults":{"ags":"slow 2s","members":"loop","page_size":"2","short_roles":"on","whole_seconds":"on"},` +
+		`"registration":{"deployment":"none","messages":"strings","token":"config","errors":"text","scopes":["score","contextmembership.readonly"],"application_type":"array"},"tools":[` +
 		`{"name":"site","title":"Static course site","client_id":"demo-site","deployment":"1",` +
 		`"login_url":"http://site.localhost:8080/lti/login",` +
 		`"redirect_uris":["http://site.localhost:8080/lti/launch","https://a.example/l","https://b.example/l"],` +
@@ -105,6 +114,19 @@ func TestCaddyfileErrors(t *testing.T) {
 	for _, tc := range []struct{ name, input, want string }{
 		{"argument", "devlms x", "wrong argument count"},
 		{"unknown option", "devlms {\n\tcolour red\n}", "unrecognized option of devlms: colour"},
+		{"registration without value", "devlms {\n\tregistration\n}", "expected off, or a block"},
+		{"registration with a word", "devlms {\n\tregistration on\n}", `bad value "on": expected off`},
+		{"registration with two", "devlms {\n\tregistration off off\n}", "wrong argument count"},
+		{"registration twice", "devlms {\n\tregistration off\n\tregistration off\n}", "registration is given twice"},
+		{"registration off with options", "devlms {\n\tregistration off {\n\t\ttoken url\n\t}\n}", "registration is off, so token means nothing"},
+		{"unknown option of registration", "devlms {\n\tregistration {\n\t\tcolour red\n\t}\n}", "expected deployment, messages, token, errors, application_type or scopes"},
+		{"bad value of registration", "devlms {\n\tregistration {\n\t\ttoken maybe\n\t}\n}", "expected registration, config or url"},
+		{"option of registration twice", "devlms {\n\tregistration {\n\t\ttoken url\n\t\ttoken url\n\t}\n}", "token is given twice"},
+		{"scopes without value", "devlms {\n\tregistration {\n\t\tscopes\n\t}\n}", "wrong argument count"},
+		{"scopes twice", "devlms {\n\tregistration {\n\t\tscopes score\n\t\tscopes score\n\t}\n}", "scopes is given twice"},
+		{"unknown scope", "devlms {\n\tregistration {\n\t\tscopes openid\n\t}\n}", `bad value "openid"`},
+		{"no scope and one", "devlms {\n\tregistration {\n\t\tscopes none score\n\t}\n}", "none goes with no other"},
+		{"the same scope", "devlms {\n\tregistration {\n\t\tscopes score score\n\t}\n}", "score is given twice"},
 		{"title without value", "devlms {\n\ttitle\n}", "wrong argument count"},
 		{"title with two", "devlms {\n\ttitle a b\n}", "wrong argument count"},
 		{"title twice", "devlms {\n\ttitle a\n\ttitle b\n}", "title is given twice"},
@@ -228,6 +250,10 @@ func TestChecksOfJSON(t *testing.T) {
 		{"leeway", func(h *Handler) { h.Leeway = -1 }, "leeway: "},
 		{"allow_private", func(h *Handler) { h.AllowPrivate = []string{"x"} }, `allow_private "x"`},
 		{"fault", func(h *Handler) { h.Faults = map[string]string{"x": "on"} }, `faults: unknown fault "x"`},
+		{"registration", func(h *Handler) { h.Registration = &Registration{Deployment: "x"} }, `registration: deployment: bad value "x": expected tool, top or none`},
+		{"registration off with an option", func(h *Handler) { h.Registration = &Registration{Off: true, Errors: "text"} }, "it is off, so errors means nothing"},
+		{"registration off with scopes", func(h *Handler) { h.Registration = &Registration{Off: true, Scopes: []string{"score"}} }, "it is off, so scopes means nothing"},
+		{"scopes of registration", func(h *Handler) { h.Registration = &Registration{Scopes: []string{"x"}} }, `registration: scopes: bad value "x"`},
 		{"ags", func(h *Handler) { h.Tools[0].AGS = "x" }, "ags: bad value"},
 		{"ags without keys", func(h *Handler) { h.Tools[1].AGS = "on" }, "ags is on, but without"},
 		{"nrps", func(h *Handler) { h.Tools[0].NRPS = "x" }, "nrps: bad value"},
@@ -317,6 +343,10 @@ func TestReload(t *testing.T) {
 	before := &Handler{Tools: testTools()}
 	provision(t, before)
 	first := jwks(before)
+	late := lateTool("")
+	if err := before.platform.addTool(before.platform.state.book("http://lms.localhost"), late); err != nil {
+		t.Fatal(err)
+	}
 
 	after := &Handler{Title: "Other", Tools: testTools()[:1]}
 	provision(t, after)
@@ -325,6 +355,9 @@ func TestReload(t *testing.T) {
 	}
 	if got := jwks(after); got != first {
 		t.Error("the key did not outlive the reload")
+	}
+	if after.platform.toolByClient(after.platform.state.book("http://lms.localhost"), late.ClientID) == nil {
+		t.Error("the tool that came at run time did not outlive the reload")
 	}
 	if got := jwks(before); got != first {
 		t.Error("a late request of the old configuration finds no key")
@@ -375,6 +408,29 @@ func TestHTTPSBehindProxy(t *testing.T) {
 }
 
 // TestModule: the module is found by its id, and takes no unknown key.
+// TestRegistrationIsDocumented: every option, with every value.
+func TestRegistrationIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/caddyfile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := func(option string) string {
+		_, rest, _ := strings.Cut(string(text), "\n| `"+option+"` |")
+		line, _, _ := strings.Cut(rest, "\n")
+		return line
+	}
+	for _, c := range new(Registration).choices() {
+		for n, value := range c.values {
+			if line := row(c.option); !strings.Contains(line, "`"+value+"`") || n == 0 && !strings.Contains(line, "`"+value+"` (default") {
+				t.Errorf("%s %s: %q", c.option, value, line)
+			}
+		}
+	}
+	if !strings.Contains(row("scopes"), "`none`") {
+		t.Error("scopes is not there")
+	}
+}
+
 func TestModule(t *testing.T) {
 	info, err := caddy.GetModule("http.handlers.devlms")
 	if err != nil {

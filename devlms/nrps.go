@@ -195,13 +195,24 @@ func (p *platform) member(c *call, who *person, link *activity) *member {
 		m.Status = "Inactive"
 	}
 	if !who.Private {
-		m.SourcedID, m.Email = who.SourcedID, who.Email
-		m.Name, m.GivenName, m.FamilyName = who.Name(), who.GivenName, who.FamilyName
+		m.SourcedID = who.SourcedID
+	}
+	if c.tool.isTold(claimName, who) {
+		m.Name = who.Name()
+	}
+	if c.tool.isTold(claimGivenName, who) {
+		m.GivenName = who.GivenName
+	}
+	if c.tool.isTold(claimFamilyName, who) {
+		m.FamilyName = who.FamilyName
+	}
+	if c.tool.isTold(claimEmail, who) {
+		m.Email = who.Email
 	}
 	if link != nil {
 		m.Message = []map[string]any{{
 			claimPrefix + "message_type": messageResourceLink,
-			claimPrefix + "custom":       p.custom(c.issuer, who, c.course, link),
+			claimPrefix + "custom":       p.custom(c.issuer, who, c.course, c.tool, link),
 		}}
 	}
 	return m

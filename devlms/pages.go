@@ -31,6 +31,8 @@ var (
 	copyScript []byte
 	//go:embed assets/deeplink.js
 	deepLinkScript []byte
+	//go:embed assets/registration.js
+	registrationScript []byte
 
 	styleVersion    = version(styleSheet)
 	messagesVersion = version(messagesScript)
@@ -38,7 +40,9 @@ var (
 	copyVersion     = version(copyScript)
 	deepLinkVersion = version(deepLinkScript)
 
-	pages = parsePages("home", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage", "messages", "message")
+	registrationVersion = version(registrationScript)
+
+	pages = parsePages("home", "tools", "tool", "registration", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage", "messages", "message")
 )
 
 // version makes what stands in the URL of a file, which may therefore be cached
@@ -173,7 +177,7 @@ func (p *platform) home(v *visit) error {
 
 // coursePath is where choosing a person may lead to; nothing that a browser
 // could take for another host.
-var coursePath = regexp.MustCompile(`^/course/[A-Za-z0-9./-]*$`)
+var coursePath = regexp.MustCompile(`^/(course|admin)/[A-Za-z0-9./-]*$`)
 
 // choosePerson sets or clears the cookie. Another site may not make that choice
 // for the visitor.
@@ -222,6 +226,7 @@ func (p *platform) course(v *visit, c *course) error {
 		Teacher bool
 		Tools   []*Tool   // that content can be added from
 		Others  []*course // that it can be copied to
+		Links   []toolLink
 	}{Course: c, Entries: p.entries(v, c), Teacher: !v.person.Learner()}
 	var images []string
 	for _, e := range body.Entries {
@@ -231,6 +236,7 @@ func (p *platform) course(v *visit, c *course) error {
 		if t.deepLinkOn() {
 			body.Tools = append(body.Tools, t)
 		}
+		body.Links = append(body.Links, t.links()...)
 	}
 	for _, other := range courses {
 		if other != c {

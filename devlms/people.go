@@ -48,6 +48,9 @@ func (p *person) Initials() string {
 // Learner tells whether the person is graded.
 func (p *person) Learner() bool { return slices.Contains(p.Roles, roleLearner) }
 
+// Administrator tells whether the person runs the LMS.
+func (p *person) Administrator() bool { return slices.Contains(p.Roles, roleSystemAdmin) }
+
 var people = []*person{
 	{
 		ID: "u-1001", GivenName: "Ada", FamilyName: "Moreau", Email: "ada.moreau@university.example",

@@ -34,6 +34,8 @@ type platform struct {
 	routes     []route
 	csrf       *http.CrossOriginProtection
 
+	registration Registration // how tools register themselves
+
 	// Of the services.
 	fetchers map[string]jwkset.Fetcher // by configured tool; who has a key set has one
 	allow    []httpx.AllowRule         // where key sets may be
@@ -208,6 +210,7 @@ func (p *platform) makeRoutes() []route {
 		{"/course/*/gradebook", get, p.inCourse(p.gradebook)},
 		{"/course/*/activity/*", get, p.inCourse(p.activityPage)},
 		{"/course/*/add/*", get, p.inCourse(p.teaching(p.addPage))},
+		{"/course/*/activity", post, p.inCourse(p.teaching(p.addActivity))},
 		{"/course/*/remove", post, p.inCourse(p.teaching(p.removeContent))},
 		{"/course/*/copy", post, p.inCourse(p.teaching(p.copyCourse))},
 		{"/initiate/*/*", get, p.inCourse(p.initiate)},
@@ -217,6 +220,14 @@ func (p *platform) makeRoutes() []route {
 		{"/auth", both, p.auth},
 		{"/jwks", get, p.jwks},
 		{"/storage", get, p.storagePage},
+		{toolsPath, get, p.toolsPage},
+		{toolsPath + "/*", get, p.administering(p.toolPage)},
+		{toolsPath + "/*/activate", post, p.administering(p.activateTool)},
+		{toolsPath + "/*/remove", post, p.administering(p.dropTool)},
+		{"/admin/registration", post, p.administering(p.beginRegistration)},
+		{"/admin/registration/*", get, p.administering(p.registrationPage)},
+		{configurationPath, []string{http.MethodGet, http.MethodOptions}, p.registering(p.configuration)},
+		{registerPath, []string{http.MethodPost, http.MethodOptions}, p.registering(p.register)},
 		{tokenPath, post, p.service(targetToken, p.token)},
 		{"/ags/*/lineitems", both, p.calls(targetAGS, map[string]serviceMethod{
 			http.MethodGet:  {scopes: readItems, accept: typeLineItems, serve: p.listLineItems},
@@ -248,6 +259,7 @@ func (p *platform) makeRoutes() []route {
 		{"/assets/deeplink.js", get, asset("text/javascript; charset=utf-8", deepLinkScript)},
 		{"/assets/refresh.js", get, asset("text/javascript; charset=utf-8", refreshScript)},
 		{"/assets/copy.js", get, asset("text/javascript; charset=utf-8", copyScript)},
+		{"/assets/registration.js", get, asset("text/javascript; charset=utf-8", registrationScript)},
 	}
 }
 

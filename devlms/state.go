@@ -39,6 +39,7 @@ type state struct {
 	answers seen // nonces of deep linking responses
 	books   *table[string, *book]
 	keys    map[string]*jwkset.Set // of tools, by URL
+	offers  *table[string, *offer] // registrations that were begun, by id
 	journal journal
 }
 
@@ -77,6 +78,7 @@ func newState() *state {
 		answers: make(seen),
 		books:   newTable[string, *book](maxBooks),
 		keys:    make(map[string]*jwkset.Set),
+		offers:  newTable[string, *offer](maxOffers),
 	}
 }
 

@@ -43,6 +43,10 @@ const (
 // scopeMembers is the scope of NRPS 2.0 §2.
 const scopeMembers = "https://purl.imsglobal.org/spec/lti-nrps/scope/contextmembership.readonly"
 
+// scopeOpenID is that of launches. Moodle lists it, so tools may register for it; no
+// access token has it.
+const scopeOpenID = "openid"
+
 var agsScopes = []string{scopeLineItem, scopeLineItemRead, scopeResult, scopeScore}
 
 // scopes are those that a tool may ask for.
@@ -54,7 +58,7 @@ func (t *Tool) scopes() []string {
 	if t.nrpsOn() {
 		scopes = append(scopes, scopeMembers)
 	}
-	return scopes
+	return t.granted(scopes)
 }
 
 // token is the token endpoint (Security Framework §4.1, RFC 6749 §4.4, RFC 7523).

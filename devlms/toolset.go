@@ -21,6 +21,9 @@ const maxAddedTools = 100
 type toolset struct {
 	mu    sync.RWMutex
 	added []addedTool // oldest first
+
+	waiting     []*applicant // for the administrator, oldest first
+	deployments int          // how many were given out
 }
 
 type addedTool struct {
@@ -46,18 +49,18 @@ func (p *platform) addTool(b *book, t *Tool) error {
 	}
 	b.tools.mu.Lock()
 	defer b.tools.mu.Unlock()
-	if len(b.tools.added) >= maxAddedTools {
+	if len(b.tools.added)+len(b.tools.waiting) >= maxAddedTools {
 		return fmt.Errorf("there are %d tools already", maxAddedTools)
 	}
 	others := slices.Clone(p.tools)
 	for _, a := range b.tools.added {
 		others = append(others, a.Tool)
 	}
+	if p.takenLocked(&b.tools, t.Name) {
+		return errors.New("there is a tool of this name already")
+	}
 	for _, other := range others {
-		switch {
-		case other.Name == t.Name:
-			return errors.New("there is a tool of this name already")
-		case other.ClientID == t.ClientID:
+		if other.ClientID == t.ClientID {
 			return fmt.Errorf("client_id %q belongs to tool %s already", t.ClientID, other.Name)
 		}
 	}
@@ -153,19 +156,23 @@ func (p *platform) fetcher(v *visit, t *Tool) jwkset.Fetcher {
 	if f, ok := p.fetchers[t.Name]; ok {
 		return f
 	}
-	rules := p.allow
-	if isLocal(v.r.Host) {
-		rules = append(localRules(t.JWKSURL), rules...)
-	}
-	return passingFetcher(rules)
+	return passingFetcher{p, t, isLocal(v.r.Host)}
 }
 
 // passingFetcher keeps no connections: a tool that came at run time may go at any
-// time.
-type passingFetcher []httpx.AllowRule
+// time. It is a value that can be compared, as key sets do with fetchers.
+type passingFetcher struct {
+	p     *platform
+	tool  *Tool
+	local bool // localhost means this machine
+}
 
 func (f passingFetcher) Get(ctx context.Context, url, accept string, maxBytes int64) (*httpx.Response, error) {
-	client := newFetcher(f)
+	rules := f.p.allow
+	if f.local {
+		rules = append(localRules(f.tool.JWKSURL), rules...)
+	}
+	client := newFetcher(rules)
 	defer client.CloseIdle()
 	return client.Get(ctx, url, accept, maxBytes)
 }

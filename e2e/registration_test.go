@@ -137,7 +137,11 @@ func registrationSite(tb testing.TB, p *registrar, options string) *tool {
 }
 
 func registrationCaddyfile(options string) string {
-	return global(ltiGlobal) + "http://tool.localhost:$PORT {\n\tlti {\n\t\t" + options + "\n\t}\n\t" + echo + "\n}\n"
+	return global(ltiGlobal) + registrationSiteBlock(options)
+}
+
+func registrationSiteBlock(options string) string {
+	return "http://tool.localhost:$PORT {\n\tlti {\n\t\t" + options + "\n\t}\n\t" + echo + "\n}\n"
 }
 
 const registrationBlock = "registration {\n\t\t\tinvite " + testInvite + " \"Faculty of Law\"\n\t\t}"

@@ -8,6 +8,9 @@ cat <<'END'
   The demo starts. Open http://lms.localhost:8080 in a browser on this machine,
   choose who to be, and click an activity of a course.
 
+  To see a tool register itself, choose "Add a tool" there and paste
+  http://new.localhost:8080/lti/register?invite=demo-only-0123456789-make-your-own
+
   Ctrl-C stops it. What it stores is in .demo/, which "make clean" removes.
 
 END
