@@ -10,11 +10,9 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -30,12 +28,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-lti/lti/internal/lab"
 	"github.com/caddy-lti/lti/internal/ltitest"
 )
 
-// The conformance table is testdata/launch: a folder for each case, below valid
-// or invalid, whose case.json holds what differs from a good launch. Everything
-// not named there is as in ltitest.Platform.Claims and launch_test.go.
+// The conformance table is testdata/launch and, what concerns every tool, the
+// catalogue of the laboratory, internal/lab/cases: a folder for each case, below
+// valid or invalid, whose case.json holds what differs from a good launch.
+// Everything not named there is as in ltitest.Platform.Claims and launch_test.go.
 //
 // Each case has a site and a platform of its own, with a key set that nobody
 // else has fetched; all sites are in one Caddy.
@@ -45,12 +45,9 @@ type conformanceCase struct {
 	name  string
 	valid bool
 
-	Description string `json:"description"`
-	// Reference is the section of a specification, the test of the certification
-	// guide or the attack that the case is about.
-	Reference string   `json:"reference"`
-	Config    []string `json:"config"`   // further lines of the lti block
-	Platform  []string `json:"platform"` // further lines of the platform's block
+	lab.Info
+	Config   []string `json:"config"`   // further lines of the lti block
+	Platform []string `json:"platform"` // further lines of the platform's block
 	// Edge marks a case that lies so close to a limit of time that it says
 	// nothing if the machine was slow; it is repeated then.
 	Edge bool `json:"edge"`
@@ -73,35 +70,9 @@ type conformanceCase struct {
 	} `json:"expect"`
 }
 
-// deviation is how a launch differs from a good one. In all values, words in
-// braces stand for something; see words.
+// deviation is how a launch differs from a good one, or the key set.
 type deviation struct {
-	Login  map[string]any `json:"login"`  // parameters of the login initiation
-	Claims map[string]any `json:"claims"` // lti:NAME is short for a claim of LTI core
-	Header map[string]any `json:"header"` // of the JWS
-	// PayloadTail and HeaderTail are written before the closing brace, for what
-	// no map can hold; Payload replaces all claims.
-	PayloadTail string  `json:"payload_tail"`
-	HeaderTail  string  `json:"header_tail"`
-	Payload     *string `json:"payload"`
-	// Sign names the key, see keys, or another way to make a signature: none,
-	// zero, or hmac and what the secret is. Default: rsa.
-	Sign string `json:"sign"`
-	// Token names what is done to the signed token; see mangle.
-	Token string `json:"token"`
-
-	Form        map[string]any `json:"form"` // fields; a list is a field that occurs repeatedly
-	Body        string         `json:"body"` // instead of the form
-	Query       string         `json:"query"`
-	ContentType string         `json:"content_type"`
-	// Cookies says which state cookie comes back: dropped, other-browser,
-	// forged, shadowed, or kept, which undoes its deletion.
-	Cookies string `json:"cookies"`
-	// Used has a good launch use up the login first.
-	Used bool `json:"used"`
-	// Page has the browser ask for a page instead of a problem document.
-	Page bool `json:"page"`
-
+	lab.Deviation
 	JWKS *keySetVariant `json:"jwks"`
 }
 
@@ -125,6 +96,11 @@ func readCases(tb testing.TB) []*conformanceCase {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	portable, err := filepath.Glob("../internal/lab/cases/*/*/case.json")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	paths = append(paths, portable...)
 	var cases []*conformanceCase
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
@@ -618,12 +594,11 @@ func (w *conformance) begin(t *testing.T, c *conformanceCase, d *deviation, b *b
 func (a *attempt) login(t *testing.T) {
 	t.Helper()
 	p := a.tool.platform
-	params := map[string]any{
+	q, err := a.d.MakeLogin(map[string]any{
 		"iss": p.Issuer, "login_hint": "hint", "client_id": p.ClientID, "target_link_uri": a.tool.url("/"),
-	}
-	q := make(url.Values)
-	for name, val := range ltitest.With(params, a.expandMap(t, a.d.Login)) {
-		q.Set(name, fmt.Sprint(val))
+	}, a.fill(t))
+	if err != nil {
+		t.Fatal(err)
 	}
 	known := a.b.stateCookies(a.tool.host)
 	res := a.b.passProbe(a.b.get(a.tool.url("/lti/login?" + q.Encode())))
@@ -664,20 +639,9 @@ func (a *attempt) post(t *testing.T) *answer {
 	if len(a.token) > 100 {
 		a.w.keepSecret(a.token[len(a.token)-100:])
 	}
-	fields := map[string]any{"state": a.auth.Get("state"), "id_token": a.token}
-	form := make(url.Values)
-	for name, val := range ltitest.With(fields, a.expandMap(t, d.Form)) {
-		if list, ok := val.([]any); ok {
-			for _, v := range list {
-				form.Add(name, fmt.Sprint(v))
-			}
-		} else {
-			form.Set(name, fmt.Sprint(val))
-		}
-	}
-	body := form.Encode()
-	if d.Body != "" {
-		body, _ = a.expand(t, d.Body).(string)
+	body, err := d.MakeBody(a.auth.Get("state"), a.token, a.fill(t))
+	if err != nil {
+		t.Fatal(err)
 	}
 	accept := "application/json"
 	if d.Page {
@@ -717,307 +681,60 @@ func (a *attempt) post(t *testing.T) *answer {
 
 func (a *attempt) makeToken(t *testing.T) string {
 	t.Helper()
-	d, p := a.d, a.tool.platform
-	claims := make(map[string]any)
-	for name, val := range a.expandMap(t, d.Claims) {
-		if short, ok := strings.CutPrefix(name, "lti:"); ok {
-			name = ltitest.Claim(short)
-		}
-		claims[name] = val
-	}
-	payload := a.marshal(t, ltitest.With(p.Claims(a.auth.Get("nonce"), a.tool.url("/")), claims), d.PayloadTail)
-	if d.Payload != nil {
-		text, _ := a.expand(t, *d.Payload).(string)
-		payload = []byte(text)
-	}
-	fields := ltitest.With(p.Header(), a.expandMap(t, d.Header))
-	name := d.Sign
-	if name == "" {
-		name = "rsa"
-	}
-	key, known := a.w.keys[name]
-	if _, ok := d.Header["alg"]; !ok && known {
-		fields["alg"] = algorithmOf(name)
-	}
-	header := a.marshal(t, fields, d.HeaderTail)
-
-	var token string
-	switch secret, isHMAC := strings.CutPrefix(name, "hmac "); {
-	case known:
-		// A name that the key cannot sign with is left to the header alone.
-		alg, _ := fields["alg"].(string)
-		if !signsWith(name, alg) {
-			alg = algorithmOf(name)
-		}
-		token = key.SignBytes(header, payload, alg, nil)
-	case isHMAC:
-		token = key.SignBytes(header, payload, "HS256", a.publicKeyAs(t, secret))
-	case name == "none":
-		token = key.SignBytes(header, payload, "none", nil)
-	case name == "zero": // CVE-2022-21449
-		token = key.SignBytes(header, payload, "none", nil) + encode(make([]byte, 64))
-	default:
-		t.Fatalf("unknown way to sign %q", name)
-	}
-	return mangle(t, d.Token, token)
-}
-
-// marshal writes an object, with tail before its closing brace.
-func (a *attempt) marshal(t *testing.T, v any, tail string) []byte {
-	t.Helper()
-	data, err := json.Marshal(v)
+	p := a.tool.platform
+	token, err := a.d.MakeToken(lab.Message{
+		Claims: p.Claims(a.auth.Get("nonce"), a.tool.url("/")), Header: p.Header(), Keys: a.w.keys, Fill: a.fill(t),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _ := a.expand(t, tail).(string)
-	return append(append(data[:len(data)-1:len(data)-1], text...), '}')
+	return token
 }
 
-func algorithmOf(key string) string {
-	switch key {
-	case "ec-256":
-		return "ES256"
-	case "ec-384":
-		return "ES384"
-	case "ec-521":
-		return "ES512"
-	case "ed":
-		return "EdDSA"
-	}
-	return "RS256"
-}
-
-// signsWith reports whether ltitest can sign with that key and algorithm.
-func signsWith(key, alg string) bool {
-	switch key {
-	case "rsa", "rsa-2", "weak":
-		return slices.Contains([]string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, alg)
-	}
-	return alg == algorithmOf(key)
-}
-
-// publicKeyAs returns the platform's public key in one of the forms that a
-// confused verifier might take for an HMAC secret.
-func (a *attempt) publicKeyAs(t *testing.T, form string) []byte {
-	t.Helper()
-	key := a.w.keys["rsa"]
-	pub, _ := key.Private.Public().(*rsa.PublicKey)
-	spki, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch form {
-	case "pem":
-		return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
-	case "pkcs1-pem":
-		return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(pub)})
-	case "der":
-		return spki
-	case "jwk":
-		data, err := json.Marshal(key.JWK())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	case "modulus":
-		return pub.N.Bytes()
-	case "empty":
-		return nil
-	}
-	t.Fatalf("unknown form of a public key %q", form)
-	return nil
-}
-
-var (
-	encode = base64.RawURLEncoding.EncodeToString
-	decode = base64.RawURLEncoding.DecodeString
-)
-
-// mangle changes a signed token.
-func mangle(t *testing.T, how, token string) string {
-	t.Helper()
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		t.Fatalf("not a compact JWS: %s", token)
-	}
-	head, payload, sig := parts[0], parts[1], parts[2]
-	raw := func(part string) []byte {
-		data, err := decode(part)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
-	replace := func(part, from, to string) string {
-		text := string(raw(part))
-		if !strings.Contains(text, from) {
-			t.Fatalf("no %s in %s", from, text)
-		}
-		return encode([]byte(strings.Replace(text, from, to, 1)))
-	}
-	switch how {
-	case "":
-		return token
-	case "payload-changed":
-		return head + "." + replace(payload, `"user-1"`, `"user-2"`) + "." + sig
-	case "header-changed":
-		return replace(head, `"JWT"`, `"jwt"`) + "." + payload + "." + sig
-	case "signature-changed":
-		data := raw(sig)
-		data[len(data)/2] ^= 1
-		return head + "." + payload + "." + encode(data)
-	case "signature-cut":
-		data := raw(sig)
-		return head + "." + payload + "." + encode(data[:len(data)/2])
-	case "signature-empty":
-		return head + "." + payload + "."
-	case "signature-gone":
-		return head + "." + payload
-	case "payload-empty":
-		return head + ".." + sig
-	case "four-parts":
-		return token + "." + sig
-	case "five-parts":
-		return head + "." + sig + "." + payload + "." + sig + "." + sig
-	case "json-flattened":
-		return fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q}`, head, payload, sig)
-	case "json-general":
-		return fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, payload, head, sig)
-	case "padded":
-		pad := func(s string) string { return s + strings.Repeat("=", (4-len(s)%4)%4) }
-		return pad(head) + "." + pad(payload) + "." + pad(sig)
-	case "standard-alphabet":
-		return head + "." + payload + "." + base64.RawStdEncoding.EncodeToString(append(raw(sig)[:255], 0xff)) + "+/+/"
-	case "stray-bits":
-		// The last character of 256 bytes carries two bits; the other four are
-		// zero, and a lenient decoder does not mind if they are not.
-		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-		last := strings.IndexByte(alphabet, sig[len(sig)-1])
-		return token[:len(token)-1] + alphabet[last|1:last|1+1]
-	case "line-break":
-		return head + "." + payload + "." + sig[:40] + "\r\n" + sig[40:]
-	case "space-around":
-		return " " + token + "\n"
-	case "reversed":
-		return sig + "." + payload + "." + head
-	}
-	t.Fatalf("unknown way to mangle a token %q", how)
-	return ""
-}
-
-// word matches what expand replaces.
-var word = regexp.MustCompile(`\{(absent|now|exact|text|origin|site|host|port|issuer|client|nonce|state|token|stranger|private|jwk|x5c|repeat)([^{}]*)\}`)
-
-// expand fills in the words in braces:
-//
-//	absent                  removes the member, where it is all there is
-//	now+60, exact+60.5      a time, as a whole number of seconds or not
-//	text+60                 a time as text
-//	origin, site            the tool's address, with and without scheme
-//	host, port              its parts
-//	issuer, client          as registered
-//	nonce, state            of this login, or of another one: nonce SAME (begun
-//	                        by this browser), OTHER (by another), ELSEWHERE (at
-//	                        another site)
-//	token                   the signed token
-//	stranger, private       servers that must not be asked
-//	jwk KEY, x5c KEY        a public key, and a certificate chain with it
-//	repeat N TEXT           the text N times
+// expand fills in the words in braces; see lab.Expand.
 func (a *attempt) expand(t *testing.T, v any) any {
 	t.Helper()
-	switch v := v.(type) {
-	case string:
-		if m := word.FindStringSubmatch(v); m != nil && m[0] == v {
-			return a.fill(t, m[1], m[2])
-		}
-		return word.ReplaceAllStringFunc(v, func(s string) string {
-			m := word.FindStringSubmatch(s)
-			switch val := a.fill(t, m[1], m[2]).(type) {
-			case string:
-				return val
-			default:
-				data, err := json.Marshal(val)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return string(data)
-			}
-		})
-	case map[string]any:
-		return a.expandMap(t, v)
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			out[i] = a.expand(t, item)
-		}
-		return out
+	val, err := lab.Expand(v, a.fill(t))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return v
+	return val
 }
 
-func (a *attempt) expandMap(t *testing.T, m map[string]any) map[string]any {
-	t.Helper()
-	out := make(map[string]any, len(m))
-	for name, val := range m {
-		text, _ := a.expand(t, name).(string)
-		out[text] = a.expand(t, val)
-	}
-	return out
-}
-
-func (a *attempt) fill(t *testing.T, name, arg string) any {
-	t.Helper()
-	arg = strings.TrimSpace(arg)
-	seconds := func() float64 {
-		offset, err := strconv.ParseFloat(arg, 64)
-		if err != nil && arg != "" {
-			t.Fatalf("{%s%s}: %v", name, arg, err)
+func (a *attempt) fill(t *testing.T) lab.Fill {
+	return func(name, arg string) (any, error) {
+		t.Helper()
+		if val, known, err := lab.FillCommon(name, arg, a.minted); known {
+			return val, err
 		}
-		return float64(a.minted.UnixMilli())/1000 + offset
-	}
-	switch name {
-	case "absent":
-		return ltitest.Absent
-	case "now":
-		return int64(math.Ceil(seconds()))
-	case "exact":
-		return seconds()
-	case "text":
-		return strconv.FormatInt(int64(math.Ceil(seconds())), 10)
-	case "origin":
-		return a.tool.url("")
-	case "site":
-		return strings.TrimPrefix(a.tool.url(""), "http://")
-	case "host":
-		return a.tool.host
-	case "port":
-		return strconv.Itoa(a.tool.port)
-	case "issuer":
-		return a.tool.platform.Issuer
-	case "client":
-		return a.tool.platform.ClientID
-	case "nonce", "state":
-		return a.authOf(t, arg).Get(name)
-	case "token":
-		return a.token
-	case "stranger":
-		return a.w.stranger.url + "/" + a.c.name
-	case "private":
-		return a.w.private.url + "/" + a.c.name
-	case "jwk":
-		return a.w.keys[arg].JWK()
-	case "x5c":
-		return a.w.certificate(t, arg)
-	case "repeat":
-		count, text, _ := strings.Cut(arg, " ")
-		n, err := strconv.Atoi(count)
-		if err != nil {
-			t.Fatalf("{repeat %s}: %v", arg, err)
+		switch name {
+		case "origin":
+			return a.tool.url(""), nil
+		case "site":
+			return strings.TrimPrefix(a.tool.url(""), "http://"), nil
+		case "host":
+			return a.tool.host, nil
+		case "port":
+			return strconv.Itoa(a.tool.port), nil
+		case "issuer":
+			return a.tool.platform.Issuer, nil
+		case "client":
+			return a.tool.platform.ClientID, nil
+		case "nonce", "state":
+			return a.authOf(t, arg).Get(name), nil
+		case "token":
+			return a.token, nil
+		case "stranger":
+			return a.w.stranger.url + "/" + a.c.name, nil
+		case "private":
+			return a.w.private.url + "/" + a.c.name, nil
+		case "jwk":
+			return a.w.keys[arg].JWK(), nil
+		case "x5c":
+			return a.w.certificate(t, arg), nil
 		}
-		return strings.Repeat(text, n)
+		return nil, fmt.Errorf("unknown word {%s}", name)
 	}
-	t.Fatalf("unknown word {%s}", name)
-	return nil
 }
 
 // authOf returns the authentication request of this login or another one.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -35,7 +36,7 @@ func readMoodle(tb testing.TB, name string) *moodleMessage {
 		tb.Fatalf("%s: %v", name, err)
 	}
 	if m.Claims == nil {
-		payload, err := decode(strings.Split(m.IDToken, ".")[1])
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(m.IDToken, ".")[1])
 		if err != nil {
 			tb.Fatalf("%s: %v", name, err)
 		}
