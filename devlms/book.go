@@ -53,6 +53,7 @@ type counts struct {
 	Token   int `json:"token"`
 	Scores  int `json:"scores"`
 	Members int `json:"members"`
+	Keys    int `json:"jwks,omitempty"`
 	Other   int `json:"other"`
 }
 
@@ -94,6 +95,8 @@ func (b *book) count(target string) {
 		b.counts.Scores++
 	case targetMembers:
 		b.counts.Members++
+	case targetKeys:
+		b.counts.Keys++
 	default:
 		b.counts.Other++
 	}

@@ -38,6 +38,7 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //			scopes     <names...>|none
 //			application_type string|array
 //		}
+//		lab
 //		tool <name> {
 //			title      <title>
 //			client_id  <id>
@@ -105,6 +106,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := h.unmarshalRegistration(d); err != nil {
 				return err
 			}
+		case "lab":
+			if d.NextArg() {
+				return d.ArgErr()
+			}
+			h.Lab = true
 		case "tool":
 			t, err := h.unmarshalTool(d)
 			if err != nil {
@@ -112,7 +118,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.Tools = append(h.Tools, t)
 		default:
-			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage, leeway, allow_private, fault, registration or tool", option)
+			return d.Errf("unrecognized option of devlms: %s; expected title, issuer, storage, leeway, allow_private, fault, registration, lab or tool", option)
 		}
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-lti/lti/internal/jose"
 )
 
 // linker is an LMS with a teacher who adds content of the tool site.
@@ -25,7 +27,7 @@ func newLinker(t *testing.T) *linker {
 	t.Helper()
 	l := &linker{newTooled(t)}
 	l.who = "u-1001"
-	l.state.key = testKeys()[1] // a new one for each would take long
+	l.state.signing = []*jose.Key{testKeys()[1]} // a new one for each would take long
 	return l
 }
 

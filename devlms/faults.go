@@ -12,12 +12,13 @@ import (
 )
 
 // What a fault can be switched for: the token endpoint, all of AGS, its scores
-// alone, or the rosters of NRPS.
+// alone, the rosters of NRPS, or the platform's key set.
 const (
 	targetToken   = "token"
 	targetAGS     = "ags"
 	targetScores  = "scores"
 	targetMembers = "members"
+	targetKeys    = "jwks"
 )
 
 // Faults of a target, one at a time.
@@ -58,7 +59,7 @@ const (
 )
 
 var (
-	targets = []string{targetToken, targetAGS, targetScores, targetMembers}
+	targets = []string{targetToken, targetAGS, targetScores, targetMembers, targetKeys}
 	quirks  = []string{
 		quirkWholeSeconds, quirkErase, quirkHTMLToken, quirkStrictAccept, quirkBrokenLink, quirkNoLineItem, quirkPageSize,
 		quirkShortRoles, quirkEscapedNames, quirkInactive,
@@ -121,7 +122,7 @@ func parseFault(name, value string) (fault, error) {
 			return bad("nothing after " + f.kind)
 		}
 	case faultExpired:
-		if name == targetToken || len(args) > 0 {
+		if name == targetToken || name == targetKeys || len(args) > 0 {
 			return bad("expired for " + targetAGS + ", " + targetScores + " or " + targetMembers + ", with nothing after it")
 		}
 	case faultLoop, faultNoUserID, faultUnclosed, faultWrongType:

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/caddy-lti/lti/internal/httpx"
+	"github.com/caddy-lti/lti/internal/jose"
 )
 
 // inspected is a message as a script reads it.
@@ -667,7 +668,7 @@ func FuzzInspector(f *testing.F) {
 	f.Add(`JWT=a.`+part([]byte(`{"a":1,"a":2`))+".&access_token=abcdefghijkl", formType, "?&&==")
 	f.Fuzz(func(t *testing.T, body, contentType, query string) {
 		l := newLMS(t)
-		l.state.key = testKeys()[1]
+		l.state.signing = []*jose.Key{testKeys()[1]}
 		kinds := []string{kindToken, kindResponse, kindDeepLink, kindScore}
 		for _, kind := range kinds {
 			m := &message{kind: kind, toTool: kind == kindResponse, issuer: testOrigin, at: l.at, method: "POST", url: "/x?" + query, header: []field{{"Content-Type", contentType}}, status: 200}

@@ -83,12 +83,12 @@ type Handler struct {
 	// What goes wrong on purpose, or as in a certain LMS, in the services;
 	// POST /faults changes it at run time.
 	//
-	// `token`, `ags`, `scores` (the part of `ags` that takes scores) and
-	// `members` (the rosters) each have one of: `off`, `down` (the connection is closed), `503`, `500`,
+	// `token`, `ags`, `scores` (the part of `ags` that takes scores),
+	// `members` (the rosters) and `jwks` (the key set) each have one of: `off`, `down` (the connection is closed), `503`, `500`,
 	// `429 [date] [<seconds>]` (Retry-After), `slow [<time>]`, `hang`, `half`
 	// (every second call is a 503), `truncated` (what is asked is done, the
 	// answer breaks off), `lost` (the same without any answer),
-	// `redirect [<url>]`, and but for `token` `expired` (every token is refused
+	// `redirect [<url>]`, and but for `token` and `jwks` `expired` (every token is refused
 	// once). `members` may also have: `loop` (each page names itself as the
 	// next), `foreign [<url>]` (the next page is at another host), `no_user_id`
 	// (the last member of a page has none), `unclosed` (the answer is whole, its
@@ -103,6 +103,11 @@ type Handler struct {
 	// How tools may register themselves, with LTI Dynamic Registration 1.0. Default:
 	// as the specification has it; what comes waits for the administrator.
 	Registration *Registration `json:"registration,omitempty"`
+
+	// Whether there is a laboratory at /lab, which sends a registered tool good
+	// launches, bad messages and attacks, and says whether it does right. Default:
+	// false.
+	Lab bool `json:"lab,omitempty"`
 
 	// The tools that are registered. Default: none.
 	Tools []*Tool `json:"tools,omitempty"`
@@ -261,6 +266,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.platform.allow, err = parseAllow(h.AllowPrivate)
 	if err != nil {
 		return err
+	}
+	if h.Lab {
+		h.platform.openLab(h.platform.allow)
 	}
 	for _, t := range h.Tools {
 		if t.JWKSURL != "" {

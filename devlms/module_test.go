@@ -329,7 +329,7 @@ func TestDefaults(t *testing.T) {
 	if h.Title != "Localhost University" || h.Storage != "off" || h.Tools[0].Title != "a" || h.Tools[0].Links[0].Target != "iframe" {
 		t.Errorf("got %+v", h)
 	}
-	if h.platform.state.key != nil {
+	if h.platform.state.signing != nil {
 		t.Error("a key was made before anybody needed one")
 	}
 }

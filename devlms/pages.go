@@ -42,7 +42,7 @@ var (
 
 	registrationVersion = version(registrationScript)
 
-	pages = parsePages("home", "tools", "tool", "registration", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage", "messages", "message")
+	pages = parsePages("home", "tools", "tool", "registration", "course", "activity", "add", "added", "roster", "gradebook", "returned", "refused", "post", "storage", "lab", "labresult", "labcase", "messages", "message")
 )
 
 // version makes what stands in the URL of a file, which may therefore be cached
@@ -96,12 +96,14 @@ type page struct {
 	People  []*person
 	Courses []*course
 	Path    string // where choosing another person leads back to
+	Lab     bool   // there is a laboratory
 	Bare    bool   // no navigation: a page in a frame, or one that must not offer any
 	Body    any
 }
 
 func (p *platform) render(v *visit, name, policy string, status int, pg page) error {
 	pg.LMS, pg.Style, pg.Person, pg.People, pg.Courses = p.title, styleVersion, v.person, people, courses
+	pg.Lab = p.lab != nil
 	if pg.Path == "" {
 		pg.Path = v.r.URL.Path
 	}
@@ -198,7 +200,7 @@ func (p *platform) choosePerson(v *visit) error {
 		Secure:   v.secure,
 		SameSite: http.SameSiteLaxMode,
 	}
-	if p.storage != storageOff {
+	if p.storageMode() != storageOff {
 		// Browsers want Secure with it; Chromium takes that on http://localhost
 		// and below as well.
 		cookie.SameSite, cookie.Secure = http.SameSiteNoneMode, true
@@ -257,7 +259,7 @@ func (p *platform) activityPage(v *visit, c *course) error {
 	policy, l := framePolicy, new(p.listener(v))
 	if a.InWindow() {
 		policy = listenPolicy
-		if p.storage == storageOff {
+		if p.storageMode() == storageOff {
 			policy, l = pagePolicy, nil
 		}
 	}

@@ -40,6 +40,7 @@ type platform struct {
 	fetchers map[string]jwkset.Fetcher // by configured tool; who has a key set has one
 	allow    []httpx.AllowRule         // where key sets may be
 	leeway   time.Duration
+	lab      *laboratory      // nil means: there is none
 	faults   map[string]fault // as configured
 	stops    stops
 }
@@ -218,7 +219,7 @@ func (p *platform) makeRoutes() []route {
 		{"/deeplink/start/*/*", get, p.inCourse(p.teaching(p.startDeepLink))},
 		{"/deeplink/return/*", post, p.deepLinkReturn},
 		{"/auth", both, p.auth},
-		{"/jwks", get, p.jwks},
+		{"/jwks", get, p.service(targetKeys, p.jwks)},
 		{"/storage", get, p.storagePage},
 		{toolsPath, get, p.toolsPage},
 		{toolsPath + "/*", get, p.administering(p.toolPage)},
@@ -253,6 +254,13 @@ func (p *platform) makeRoutes() []route {
 		{"/inspect/clear", post, p.clearMessages},
 		{"/inspect/*", get, p.messagePage},
 		{"/inspect.json", get, p.messagesJSON},
+		{"/lab", get, p.inLab(p.labPage)},
+		{"/lab/run", post, p.inLab(p.labRun)},
+		{"/lab/switch", post, p.inLab(p.labSwitch)},
+		{"/lab/result/*", get, p.inLab(p.labResult)},
+		{"/lab/result/*/*", get, p.inLab(p.labCase)},
+		{"/lab/stranger", get, p.inLab(p.labStranger)},
+		{"/lab/stranger/*", get, p.inLab(p.labStranger)},
 		{"/assets/style.css", get, asset("text/css; charset=utf-8", styleSheet)},
 		{"/assets/icon.svg", get, asset("image/svg+xml", icon)},
 		{"/assets/messages.js", get, asset("text/javascript; charset=utf-8", messagesScript)},
@@ -313,7 +321,7 @@ func (p *platform) teaching(serve func(*visit, *course) error) func(*visit, *cou
 }
 
 // jwks publishes the platform's key.
-func (p *platform) jwks(v *visit) error {
+func (p *platform) jwks(v *visit, _ *book) error {
 	set, err := p.state.publicKeys()
 	if err != nil {
 		return fmt.Errorf("making the key set of the demo LMS: %w", err)

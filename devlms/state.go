@@ -31,7 +31,9 @@ const (
 // state is what survives a reload of the configuration.
 type state struct {
 	mu      sync.Mutex
-	key     *jose.Key
+	signing []*jose.Key // the newest last: it signs
+	storage string      // switched at run time; "" means: as configured
+	offset  time.Duration
 	hints   *table[string, launch]
 	nonces  seen
 	jtis    seen // of client assertions
@@ -41,6 +43,7 @@ type state struct {
 	keys    map[string]*jwkset.Set // of tools, by URL
 	offers  *table[string, *offer] // registrations that were begun, by id
 	journal journal
+	lab     labState
 }
 
 // seen holds hashes of what each client has sent, by client id: a client may
@@ -133,23 +136,68 @@ func (s *state) forgetKeys(url string) {
 func (s *state) signingKey() (*jose.Key, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.key == nil {
-		key, err := jose.GenerateKey()
-		if err != nil {
-			return nil, err
-		}
-		s.key = key
+	if err := s.needKeyLocked(); err != nil {
+		return nil, err
 	}
-	return s.key, nil
+	return s.signing[len(s.signing)-1], nil
+}
+
+func (s *state) needKeyLocked() error {
+	if len(s.signing) > 0 {
+		return nil
+	}
+	key, err := jose.GenerateKey()
+	if err != nil {
+		return err
+	}
+	s.signing = []*jose.Key{key}
+	return nil
+}
+
+// rotateKey has a new key sign. The one before stays published, as tools may still
+// have messages of it to verify; undo has it sign again.
+func (s *state) rotateKey() (undo func(), err error) {
+	key, err := jose.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.needKeyLocked(); err != nil {
+		return nil, err
+	}
+	before := s.signing[len(s.signing)-1]
+	s.signing = []*jose.Key{before, key}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.signing[len(s.signing)-1] == key {
+			s.signing = []*jose.Key{key, before}
+		}
+	}, nil
 }
 
 // publicKeys returns the platform's key set.
 func (s *state) publicKeys() ([]byte, error) {
-	key, err := s.signingKey()
-	if err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.needKeyLocked(); err != nil {
 		return nil, err
 	}
-	return jose.PublicSet(key)
+	return jose.PublicSet(s.signing...)
+}
+
+// clockOffset is how far the platform's clock is off, on purpose.
+func (s *state) clockOffset() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.offset
+}
+
+func (s *state) storageSwitch() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.storage
 }
 
 // begin remembers a launch and returns its lti_message_hint. As Moodle's, it is

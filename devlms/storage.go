@@ -16,10 +16,19 @@ const (
 // storageFrameName is what Canvas calls the frame that answers for its storage.
 const storageFrameName = "post_message_forwarding"
 
+// storageMode is how values are kept for tools: as it was switched at run time, or
+// else as configured.
+func (p *platform) storageMode() string {
+	if mode := p.state.storageSwitch(); mode != "" {
+		return mode
+	}
+	return p.storage
+}
+
 // storageTarget is the lti_storage_target that tools are told: the frame, or
 // the window itself. It is empty where nothing is kept for them.
 func (p *platform) storageTarget() string {
-	switch p.storage {
+	switch p.storageMode() {
 	case storageFrame:
 		return storageFrameName
 	case storageParent:
@@ -38,7 +47,8 @@ type listener struct {
 // listener is the one for the pages that show an activity.
 func (p *platform) listener(v *visit) listener {
 	l := listener{Version: messagesVersion}
-	if p.storage == storageOff {
+	mode := p.storageMode()
+	if mode == storageOff {
 		return l
 	}
 	var urls []string
@@ -46,7 +56,7 @@ func (p *platform) listener(v *visit) listener {
 		urls = append(urls, t.origins()...)
 	}
 	l.Origins = origins(urls)
-	if p.storage == storageFrame {
+	if mode == storageFrame {
 		l.Frame = storageFrameName
 	}
 	return l
@@ -55,7 +65,7 @@ func (p *platform) listener(v *visit) listener {
 // storagePage is the frame that keeps the values. It is for nobody in
 // particular, so a browser that keeps back the LMS's cookie gets it as well.
 func (p *platform) storagePage(v *visit) error {
-	if p.storage != storageFrame {
+	if p.storageMode() != storageFrame {
 		return p.notFound(v)
 	}
 	l := p.listener(v)
