@@ -108,6 +108,9 @@ func TestLabInBrowser(t *testing.T) {
 	}
 	full(ctx, t, "lab-case")
 	run(ctx, t, chromedp.Navigate(s.lms("/lab")), chromedp.Click(chromedp.CSS(`button[name=group][value=payloads]`)))
+	if got := text(ctx, t, "table.lab"); !strings.Contains(got, "The header has no kid") {
+		t.Errorf("the table is %q", got)
+	}
 	if got := text(ctx, t, "h1"); !strings.Contains(got, fmt.Sprintf("%[1]d of %[1]d right", countCases(lab.GroupPayloads))) {
 		t.Errorf("the heading is %q", got)
 	}
