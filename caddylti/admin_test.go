@@ -43,7 +43,7 @@ func TestSites(t *testing.T) {
 func TestCommandsAreDocumented(t *testing.T) {
 	doc := readFile(t, "../docs/commands.md")
 	documented := make(map[string]bool)
-	for _, m := range regexp.MustCompile("(?m)^\\| `caddy lti ([a-z ]+[a-z])[^`]*` \\| `[A-Z]+ /lti/").FindAllStringSubmatch(doc, -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `caddy lti ([a-z ]+[a-z])[^`]*` \\| `[A-Z]+ /").FindAllStringSubmatch(doc, -1) {
 		documented[m[1]] = true
 	}
 	known := make(map[string]bool)
