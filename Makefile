@@ -72,6 +72,12 @@ bench: ## Run the benchmarks
 fuzz: ## Run each fuzz test for FUZZTIME (20s)
 	@$(STEP) "Fuzz tests" scripts/fuzz.sh $(or $(FUZZTIME),20s)
 
+.PHONY: screenshots
+screenshots: setup ## Take the pictures in docs/screenshots anew
+	@rm -rf e2e/artifacts/screenshots docs/screenshots/*.png
+	@$(STEP) "Take pictures of the pages" $(RACE_TEST) -C e2e $(TEST_FLAGS) -run TestScreenshots -count 1
+	@install -m 644 e2e/artifacts/screenshots/*.png docs/screenshots/
+
 ## Tidy
 
 .PHONY: fmt

@@ -26,17 +26,28 @@ import (
 // looked is a page to be looked at.
 type looked struct{ name, url string }
 
-// gatewayPages serves the pages of the gateway in a language, each with all that may
-// be on it: of those that differ in their words alone, one.
-func gatewayPages(tb testing.TB, lang string) []looked {
+// gatewayPages serves all pages of the gateway in a language, each with all that
+// may be on it.
+func gatewayPages(tb testing.TB, lang string) (all, kinds []looked) {
 	tb.Helper()
 	r, err := page.New()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	l := r.In(lang, nil)
+	return servePages(tb, r.In(lang, nil))
+}
+
+// servePages serves pages, and returns their addresses; and of those that differ in
+// their words alone, one.
+func servePages(tb testing.TB, l *page.Language) (all, kinds []looked) {
+	tb.Helper()
 	samples := l.Samples()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".png") {
+			w.Header().Set("Content-Type", "image/svg+xml")
+			_, _ = w.Write([]byte(picture))
+			return
+		}
 		i, err := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
 		if err != nil || i >= len(samples) {
 			http.NotFound(w, r)
@@ -55,23 +66,26 @@ func gatewayPages(tb testing.TB, lang string) []looked {
 		}
 	}))
 	tb.Cleanup(srv.Close)
-	var all []looked
 	seen := make(map[string]bool)
 	for i, p := range samples {
-		shape := p
-		shape.ID = ""
-		if data, err := json.Marshal(shape); err != nil {
+		at := looked{p.ID, fmt.Sprintf("%s/%d", srv.URL, i)}
+		all = append(all, at)
+		p.ID = ""
+		if data, err := json.Marshal(p); err != nil {
 			tb.Fatal(err)
 		} else if !seen[string(data)] {
 			seen[string(data)] = true
-			all = append(all, looked{p.ID, fmt.Sprintf("%s/%d", srv.URL, i)})
+			kinds = append(kinds, at)
 		}
 	}
-	if len(all) < 15 {
-		tb.Errorf("only %d kinds of pages", len(all))
+	if len(kinds) < 15 {
+		tb.Errorf("only %d kinds of pages", len(kinds))
 	}
-	return all
+	return all, kinds
 }
+
+// picture is of something to choose.
+const picture = `<svg xmlns="http://www.w3.org/2000/svg" width="72" height="54"><rect width="72" height="54" fill="#9cc4e4"/><path d="M0 36q18-14 36 0t36 0v18H0z" fill="#1f5fbf"/></svg>`
 
 // scriptless lets no script of a page run.
 type scriptless struct{ http.ResponseWriter }
@@ -166,11 +180,11 @@ func TestAxeFinds(t *testing.T) {
 // left.
 func TestPagesAreAccessible(t *testing.T) {
 	for _, lang := range []string{"en", "ar"} {
-		pages := gatewayPages(t, lang)
+		_, kinds := gatewayPages(t, lang)
 		ctx := newChrome(t)
 		for _, colours := range []string{"light", "dark"} {
 			run(ctx, t, scheme(colours))
-			for _, p := range pages {
+			for _, p := range kinds {
 				run(ctx, t, chromedp.Navigate(p.url))
 				accessible(ctx, t, lang+", "+colours+", "+p.name)
 			}

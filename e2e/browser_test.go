@@ -124,11 +124,11 @@ func shot(ctx context.Context, tb testing.TB, name string) {
 
 func keep(tb testing.TB, name string, png []byte) {
 	tb.Helper()
-	dir := filepath.Join("artifacts")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	name = filepath.Join("artifacts", name+".png")
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		tb.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
+	if err := os.WriteFile(name, png, 0o600); err != nil {
 		tb.Fatal(err)
 	}
 }

@@ -54,7 +54,7 @@ var mustPost = []must{{"the address that a form is posted to", sampleAction}, {"
 
 // samplesOf returns the page in the forms that it comes in.
 func (l *Language) samplesOf(id string) []sample {
-	p := Page{ID: id, Reference: "S4mpl3Rf", Back: "https://lms.example/course/7"}
+	p := Page{ID: id, Reference: "Zx4mQ9_k", Back: "https://lms.example/course/7"}
 	text := l.texts.Pages[id]
 	musts := []must{{"the title", text.Title}, {"the reference", p.Reference}, {"the way back", p.Back}}
 	own := l.r.own[id] != nil // whose words may be others
@@ -70,31 +70,41 @@ func (l *Language) samplesOf(id string) []sample {
 	case "registered", "registered_pending":
 		p.Course, p.Done = "lms.example", DoneButton
 		p.Fields = []Field{{l.Word("registered_name"), "", "lms-example-1a2b3c"}, {l.Word("registered_id"), "", "sample-registration"}}
-		p.Checks = []Check{{CheckOK, "the platform recognises the tool", "", ""}, {CheckNote, "a note", "look at it", "tool administrator"}, {CheckFailed, "sample failure", "mend it", "platform administrator"}}
-		musts = append(musts, must{"the registration", "sample-registration"}, must{"what was found", "sample failure"}, must{"the button that ends it", `id="done"`})
+		p.Checks = []Check{
+			{CheckOK, "keys that can be used: 2, for RS256", "", ""},
+			{CheckNote, "the platform gives the tool no token yet", "activate the tool in the platform", "platform administrator"},
+			{CheckFailed, "login: nobody listens at lms.example", "start the web server, or open its port", "platform administrator"},
+		}
+		musts = append(musts, must{"the registration", "sample-registration"}, must{"what was found", "nobody listens at lms.example"}, must{"the button that ends it", `id="done"`})
 	case "registration_dry_run":
-		p.Document, p.Checks = "{\n  \"sample_document\": true\n}", []Check{{CheckNote, "sample note", "", ""}}
-		musts = append(musts, must{"the document", "sample_document"}, must{"what was found", "sample note"})
+		p.Document = "{\n  \"application_type\": \"web\",\n  \"client_name\": \"tool.example\"\n}"
+		p.Checks = []Check{{CheckNote, "the platform does not offer rosters", "", ""}}
+		musts = append(musts, must{"the document", "application_type"}, must{"what was found", "does not offer rosters"})
 	case "inspection_waiting", "inspection_running":
 		p.Course, p.Refresh = "lms → tool.example", 3
 	case "inspection_passed", "inspection_failed":
-		p.Checks = []Check{{CheckOK, "sample step", "", ""}, {CheckFailed, "sample failure", "mend it", "tool administrator"}, {CheckOpen, "not reached", "", ""}}
-		p.Document = "sample_document"
-		musts = append(musts, must{"what was found", "sample failure"}, must{"the document", "sample_document"})
+		p.Course = "lms → https://tool.example/lti"
+		p.Checks = []Check{
+			{CheckOK, "The state was made by this site, less than ten minutes ago.", "", ""},
+			{CheckFailed, "The deployment is known here, and the one of the login.", "deployment_unknown: “7” (LTI 1.3 §3.1.3)", "administrator of the tool"},
+			{CheckOpen, "It says who this is, and in which roles.", "", ""},
+		}
+		p.Document = "POST /lti/launch\n  state = ‹412 characters›\n  id_token = ‹1380 characters›"
+		musts = append(musts, must{"what was found", "deployment_unknown"}, must{"the document", "1380 characters"})
 	case "grades":
 		p.Course, p.Next = "SMPL-101", "/lti/grades?after=sample"
 		now := time.Date(2026, 11, 25, 13, 7, 0, 0, time.UTC)
 		p.Scores = []Score{
 			{When: now, Learner: "Zoë Yamada", Activity: "Quiz 7", Given: &one, Most: &two, State: "state_delivered"},
-			{When: now, Learner: "u-17", State: "state_queued"},
-			{When: now, Learner: "u-18", State: "state_replaced"},
-			{When: now, Learner: "u-19", State: "state_skipped", Reason: "sample reason"},
-			{When: now, Learner: "u-20", Given: &one, Most: &two, State: "state_dead", Reason: "no access", Resend: sampleForm()},
+			{When: now.Add(-time.Hour), Learner: "u-17", Activity: "Quiz 7", Given: &two, Most: &two, State: "state_queued"},
+			{When: now.Add(-2 * time.Hour), Learner: "u-18", Activity: "Quiz 7", Given: &one, Most: &two, State: "state_replaced"},
+			{When: now.Add(-3 * time.Hour), Learner: "u-19", State: "state_skipped", Reason: "the platform takes no score of this person"},
+			{When: now.Add(-4 * time.Hour), Learner: "u-20", Activity: "Quiz 6", Given: &one, Most: &two, State: "state_dead", Reason: "the platform refused it: 403", Resend: sampleForm()},
 		}
 		musts = append(musts, mustPost...)
-		musts = append(musts, must{"who it is about", "Zoë Yamada"}, must{"why it was", "sample reason"}, must{"where older scores are", "after=sample"})
+		musts = append(musts, must{"who it is about", "Zoë Yamada"}, must{"why it was", "takes no score of this person"}, must{"where older scores are", "after=sample"})
 	case "deep_link_refused", "registration_failed", "registration_refused":
-		p.Notes = []string{"sample note: /content_items/0/url"}
+		p.Notes = []string{"content_items[0].url: https://elsewhere.example is not a page of this site"}
 		musts = append(musts, must{"what is wrong", p.Notes[0]})
 	case "picked":
 		p.Post = sampleForm()
