@@ -122,7 +122,9 @@ func fewColours(img *image.RGBA) *image.Paletted {
 			count[img.RGBAAt(x, y)]++
 		}
 	}
-	most := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int { return cmp.Compare(count[b], count[a]) })
+	most := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.R, b.R), cmp.Compare(a.G, b.G), cmp.Compare(a.B, b.B))
+	})
 	var palette color.Palette
 	for _, c := range most[:min(256, len(most))] {
 		palette = append(palette, c)
