@@ -214,6 +214,13 @@ func crawl(ctx context.Context, tb testing.TB, origin string, look func(path str
 		}
 		seen[kind] = true
 		run(ctx, tb, chromedp.Navigate(at))
+		kindOf, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.contentType`))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if kindOf != "text/html" {
+			continue // what is for programs has no pages
+		}
 		look(u.Path)
 		links, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`[...document.querySelectorAll("a[href]:not([target])")].map(a => a.href)`))
 		if err != nil {
