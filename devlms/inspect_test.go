@@ -594,33 +594,32 @@ func TestWatchingChangesNothing(t *testing.T) {
 	if resp.StatusCode != 400 || !resp.Close {
 		t.Errorf("%d, closed: %t", resp.StatusCode, resp.Close)
 	}
-	// A body of unknown length that never ends is not waited for.
-	in, out := io.Pipe()
-	defer out.Close()
-	done := make(chan error, 1)
-	go func() {
-		_, err := out.Write([]byte(`{"a`))
-		done <- err
-	}()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+below(itemPath, "/scores"), in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Expect", "100-continue")
-	r.Header.Set("Authorization", "Bearer nonsense")
-	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
-	defer transport.CloseIdleConnections()
-	answered, err := transport.RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answered.Body.Close()
-	if answered.StatusCode != 401 {
-		t.Errorf("%d", answered.StatusCode)
-	}
-	_ = in.Close()
-	if err := <-done; err == nil {
-		t.Error("the body was asked for")
+	// A body that has to be asked for is not, whether its length is known or not.
+	for _, length := range []int64{-1, 100} {
+		in, out := io.Pipe()
+		written := make(chan error, 1)
+		go func() {
+			_, err := out.Write([]byte(`{"a`))
+			written <- err
+		}()
+		r, err := http.NewRequestWithContext(t.Context(), "POST", server.URL+below(itemPath, "/scores"), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = length
+		r.Header.Set("Expect", "100-continue")
+		r.Header.Set("Authorization", "Bearer nonsense")
+		transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+		defer transport.CloseIdleConnections()
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		_ = in.Close()
+		if err := <-written; err == nil || resp.StatusCode != 401 {
+			t.Errorf("%d, and the body of length %d was asked for: %v", resp.StatusCode, length, err)
+		}
 	}
 	// A score that is refused before it is read, is read for the inspector only as
 	// far as the server reads it.
@@ -630,6 +629,19 @@ func TestWatchingChangesNothing(t *testing.T) {
 	server.Close()
 	if m := l.latest(kindScore); !strings.Contains(m.Request.Body, "refused") {
 		t.Errorf("%s", m.text())
+	}
+}
+
+// TestWatchedKeySetIsSpared: a key set that is down is asked for three times at
+// once, and no more for being watched.
+func TestWatchedKeySetIsSpared(t *testing.T) {
+	l := newTooled(t)
+	l.fetcher.err = errors.New("down")
+	for range 10 {
+		l.do("POST", "/token", l.form(l.assertion(), scopeScore))
+	}
+	if l.fetcher.fetches != 3 || len(l.messagesOf("kind=toolkeys")) != 3 {
+		t.Errorf("%d fetches, %d messages of them", l.fetcher.fetches, len(l.messagesOf("kind=toolkeys")))
 	}
 }
 
