@@ -38,6 +38,10 @@ func TestInspectorOfTheDemo(t *testing.T) {
 		chromedp.WaitVisible(`//ol[@class="messages"]//a[text()="Score"]`),
 	)
 	shot(ctx, t, "inspector-list")
+	for _, order := range []string{"/inspect", "/inspect?by=launch"} {
+		run(ctx, t, chromedp.Navigate(lms+order), chromedp.WaitVisible(`//ol[@class="messages"]//a[text()="Score"]`))
+		accessible(ctx, t, order)
+	}
 	heading := func(s string) string { return fmt.Sprintf(`//h1[text()=%q]`, s) }
 	open := func(kind string) {
 		t.Helper()
@@ -71,6 +75,10 @@ func TestInspectorOfTheDemo(t *testing.T) {
 		chromedp.WaitVisible(row("name", "Zoë Łukasiewicz-山田")),
 	)
 	shot(ctx, t, "inspector-token")
+	for _, colours := range []string{"dark", "light"} {
+		run(ctx, t, scheme(colours))
+		accessible(ctx, t, colours+", id_token")
+	}
 
 	open("Access token request")
 	run(ctx, t,
