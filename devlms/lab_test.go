@@ -73,8 +73,16 @@ func TestLabSwitches(t *testing.T) {
 		l := newLabLMS(t)
 		send := func(form url.Values) int { t.Helper(); return l.do(http.MethodPost, "/lab/switch", form).Code }
 		for _, bad := range []url.Values{
-			{"keys": {"burn"}}, {"clock": {"25h"}}, {"clock": {"-24h1s"}}, {"clock": {"soon"}}, {"storage": {"everywhere"}},
-			{"jwks": {"sometimes"}}, {"token": {"loop"}}, {"jwks": {"expired"}}, {"unknown": {"on"}}, {"erase": {"on"}},
+			{"keys": {"burn"}},
+			{"clock": {"25h"}},
+			{"clock": {"-24h1s"}},
+			{"clock": {"soon"}},
+			{"storage": {"everywhere"}},
+			{"jwks": {"sometimes"}},
+			{"token": {"loop"}},
+			{"jwks": {"expired"}},
+			{"unknown": {"on"}},
+			{"erase": {"on"}},
 			{"clock": {"1h"}, "jwks": {"sometimes"}},
 		} {
 			if code := send(bad); code != http.StatusBadRequest {
