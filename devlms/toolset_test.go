@@ -187,3 +187,20 @@ func TestKeysOnThisMachine(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysThatFailAgain: key sets compare what they are fetched with.
+func TestKeysThatFailAgain(t *testing.T) {
+	l := newTooled(t)
+	srv := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(srv.Close)
+	if err := l.addTool(l.state.book(testOrigin), lateTool(srv.URL)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		a := l.assertion()
+		a["iss"], a["sub"] = "late-1", "late-1"
+		if w := l.do(http.MethodPost, "/token", l.form(a, scopeScore)); w.Code != 400 || !strings.Contains(w.Body.String(), "invalid_client") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	}
+}
