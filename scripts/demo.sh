@@ -11,6 +11,8 @@ cat <<'END'
   To see a tool register itself, choose "Add a tool" there and paste
   http://new.localhost:8080/lti/register?invite=demo-only-0123456789-make-your-own
 
+  To see what a tool does with bad messages and attacks, choose "Laboratory".
+
   Ctrl-C stops it. What it stores is in .demo/, which "make clean" removes.
 
 END
