@@ -236,15 +236,15 @@ func crawl(ctx context.Context, tb testing.TB, origin string, look func(path str
 // No page of the demo LMS does either, for a teacher and for a learner.
 func TestDemoLMSIsAccessible(t *testing.T) {
 	lms, _, _ := startDemo(t)
-	ctx := newChrome(t)
 	for _, person := range []string{"Ada", "Zoë"} {
-		run(ctx, t,
-			chromedp.Navigate(lms),
-			chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
-			chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`),
-		)
 		for _, colours := range []string{"light", "dark"} {
-			run(ctx, t, scheme(colours))
+			ctx := newChrome(t)
+			run(ctx, t,
+				scheme(colours),
+				chromedp.Navigate(lms),
+				chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
+				chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`),
+			)
 			crawl(ctx, t, lms, func(path string) { accessible(ctx, t, person+", "+colours+", "+path) })
 		}
 	}
