@@ -364,6 +364,7 @@ func (p *platform) applySwitches(v *visit, form url.Values) error {
 	}
 	p.state.mu.Lock()
 	defer p.state.mu.Unlock()
-	p.state.offset, p.state.storage = offset, storage
+	p.state.storage = storage
+	p.state.offset.Store(int64(offset))
 	return nil
 }

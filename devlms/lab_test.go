@@ -89,7 +89,7 @@ func TestLabSwitches(t *testing.T) {
 				t.Errorf("%v: %d", bad, code)
 			}
 		}
-		if l.state.offset != 0 || l.state.storage != "" || l.state.signing != nil {
+		if l.state.clockOffset() != 0 || l.state.storage != "" || l.state.signing != nil {
 			t.Error("what was refused has been switched in part")
 		}
 

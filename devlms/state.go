@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-lti/lti/internal/jose"
@@ -30,10 +31,13 @@ const (
 
 // state is what survives a reload of the configuration.
 type state struct {
+	// offset is how far the laboratory has put off the clock, in nanoseconds. The
+	// clock is read under any lock, so this has none.
+	offset atomic.Int64
+
 	mu      sync.Mutex
 	signing []*jose.Key // the newest last: it signs
 	storage string      // switched at run time; "" means: as configured
-	offset  time.Duration
 	hints   *table[string, launch]
 	nonces  seen
 	jtis    seen // of client assertions
@@ -189,9 +193,7 @@ func (s *state) publicKeys() ([]byte, error) {
 
 // clockOffset is how far the platform's clock is off, on purpose.
 func (s *state) clockOffset() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.offset
+	return time.Duration(s.offset.Load())
 }
 
 func (s *state) storageSwitch() string {

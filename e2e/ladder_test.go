@@ -259,7 +259,7 @@ func mustRefuse(tb testing.TB, tl *tool, res *answer, status int, code string) {
 	tl.logs(tb, `"code":"`+code+`"`, reference[1])
 }
 
-var referenceOf = regexp.MustCompile(`(?:<code tabindex="0">|"reference":")([A-Za-z0-9_-]{8})`)
+var referenceOf = regexp.MustCompile(`(?:<code dir="ltr" tabindex="0">|"reference":")([A-Za-z0-9_-]{8})`)
 
 // logs waits for a line with all these words.
 func (t *tool) logs(tb testing.TB, words ...string) {

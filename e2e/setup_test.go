@@ -58,7 +58,7 @@ func setupSites(p *ltitest.Platform) string {
 func shown(t *testing.T, body string) []string {
 	t.Helper()
 	var all []string
-	for _, m := range regexp.MustCompile(`<code tabindex="0"[^>]*>([^<]+)</code>`).FindAllStringSubmatch(body, -1) {
+	for _, m := range regexp.MustCompile(`<code dir="ltr" tabindex="0"[^>]*>([^<]+)</code>`).FindAllStringSubmatch(body, -1) {
 		s := strings.NewReplacer("[&#34;", "", "&#34;]", "").Replace(m[1])
 		if strings.HasPrefix(s, "http") && !slices.Contains(all, s) {
 			all = append(all, s)
