@@ -256,28 +256,19 @@ func (h *Handler) unmarshalHeader(d *caddyfile.Dispenser) error {
 }
 
 func (h *Handler) unmarshalSession(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	h.Session = new(SessionLimits)
-	once := make(onceOnly)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := once.check(d, option); err != nil {
-			return err
-		}
-		var err error
+	err := onceEach(d, func(option string) error {
 		switch option {
 		case "idle":
-			err = duration(d, &h.Session.Idle)
+			return duration(d, &h.Session.Idle)
 		case "max":
-			err = duration(d, &h.Session.Max)
+			return duration(d, &h.Session.Max)
 		default:
-			err = d.Errf("unrecognized option of session: %s", option)
+			return d.Errf("unrecognized option of session: %s", option)
 		}
-		if err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	if _, err := h.Session.resolve(); err != nil {
 		return d.WrapErr(err)
@@ -534,45 +525,41 @@ func parseGlobal(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
 		return nil, d.Err("the global option lti is there twice")
 	}
-	if d.NextArg() {
-		return nil, d.ArgErr()
-	}
 	app := new(App)
-	once := make(onceOnly)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := once.check(d, option); err != nil {
-			return nil, err
-		}
-		var err error
+	err := onceEach(d, func(option string) error {
 		switch option {
 		case "store":
-			if !d.NextArg() {
-				return nil, d.ArgErr()
-			}
-			name := d.Val()
-			if _, merr := caddy.GetModule("lti.stores." + name); merr != nil {
-				return nil, d.Errf("unknown store %q: expected one of %s", name, storeNames())
-			}
-			mod, merr := caddyfile.UnmarshalModule(d, "lti.stores."+name)
-			if merr != nil {
-				return nil, merr
-			}
-			app.StoreRaw = caddyconfig.JSONModuleObject(mod, "backend", name, nil)
+			return app.unmarshalStore(d)
 		case "http_client":
-			err = app.unmarshalClient(d)
+			return app.unmarshalClient(d)
 		case "outbox":
-			err = app.unmarshalOutbox(d)
+			return app.unmarshalOutbox(d)
 		case "keys":
-			err = app.unmarshalKeys(d)
+			return app.unmarshalKeys(d)
 		default:
-			err = d.Errf("unrecognized global option of lti: %s", option)
+			return d.Errf("unrecognized global option of lti: %s", option)
 		}
-		if err != nil {
-			return nil, err
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	return httpcaddyfile.App{Name: "lti", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+func (a *App) unmarshalStore(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	if _, err := caddy.GetModule("lti.stores." + name); err != nil {
+		return d.Errf("unknown store %q: expected one of %s", name, storeNames())
+	}
+	mod, err := caddyfile.UnmarshalModule(d, "lti.stores."+name)
+	if err != nil {
+		return err
+	}
+	a.StoreRaw = caddyconfig.JSONModuleObject(mod, "backend", name, nil)
+	return nil
 }
 
 // storeNames lists the stores of this build for messages.
@@ -625,16 +612,8 @@ func (a *App) unmarshalClient(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) unmarshalKeys(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	a.Keys = new(Keys)
-	once := make(onceOnly)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := once.check(d, option); err != nil {
-			return err
-		}
+	return onceEach(d, func(option string) error {
 		switch option {
 		case "rotate":
 			if err := duration(d, &a.Keys.Rotate); err != nil {
@@ -643,24 +622,16 @@ func (a *App) unmarshalKeys(d *caddyfile.Dispenser) error {
 			if err := a.Keys.validate(); err != nil {
 				return d.WrapErr(err)
 			}
+			return nil
 		default:
 			return d.Errf("unrecognized option of keys: %s", option)
 		}
-	}
-	return nil
+	})
 }
 
 func (a *App) unmarshalOutbox(d *caddyfile.Dispenser) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
 	a.Outbox = new(Outbox)
-	once := make(onceOnly)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		option := d.Val()
-		if err := once.check(d, option); err != nil {
-			return err
-		}
+	return onceEach(d, func(option string) error {
 		switch option {
 		case "max_age":
 			if err := duration(d, &a.Outbox.MaxAge); err != nil {
@@ -669,11 +640,11 @@ func (a *App) unmarshalOutbox(d *caddyfile.Dispenser) error {
 			if err := a.Outbox.validate(); err != nil {
 				return d.WrapErr(err)
 			}
+			return nil
 		default:
 			return d.Errf("unrecognized option of outbox: %s", option)
 		}
-	}
-	return nil
+	})
 }
 
 // UnmarshalCaddyfile reads: store bolt [<path>]
@@ -705,6 +676,24 @@ func (o onceOnly) check(d *caddyfile.Dispenser, option string) error {
 		return d.Errf("%s is there twice", option)
 	}
 	o[option] = true
+	return nil
+}
+
+// onceEach reads a block, none of whose options may be there twice.
+func onceEach(d *caddyfile.Dispenser, read func(option string) error) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	once := make(onceOnly)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := once.check(d, option); err != nil {
+			return err
+		}
+		if err := read(option); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
