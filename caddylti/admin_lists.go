@@ -1,7 +1,6 @@
 package caddylti
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -63,17 +62,13 @@ type adminScores struct {
 }
 
 func showScore(e *outbox.Entry) adminScore {
-	line := scoreLine(e, nil, "")
+	q := queuedIn(e)
 	s := adminScore{
-		ID: e.ID, State: string(e.State), Reason: e.Reason, User: line.Learner, Activity: line.Activity,
-		Attempts: e.Attempts, Taken: e.Taken, Attempted: e.Attempted, Done: e.Done,
+		ID: e.ID, State: string(e.State), Reason: e.Reason, Attempts: e.Attempts, Taken: e.Taken, Attempted: e.Attempted, Done: e.Done,
+		Platform: q.Destination.Platform, User: q.Destination.User, LineItem: q.Destination.LineItem, Activity: q.Destination.activity(),
 	}
-	if line.Given != nil {
-		s.Points = strconv.FormatFloat(*line.Given, 'g', -1, 64) + " / " + strconv.FormatFloat(*line.Most, 'g', -1, 64)
-	}
-	var q queued
-	if json.Unmarshal(e.Body, &q) == nil {
-		s.LineItem, s.Platform = q.Destination.LineItem, q.Destination.Platform
+	if given, most := q.points(); given != nil {
+		s.Points = strconv.FormatFloat(*given, 'g', -1, 64) + " / " + strconv.FormatFloat(*most, 'g', -1, 64)
 	}
 	return s
 }

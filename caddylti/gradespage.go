@@ -103,15 +103,12 @@ func (h *Handler) namesOf(r *http.Request, at *course) map[string]string {
 }
 
 func scoreLine(e *outbox.Entry, names map[string]string, self string) page.Score {
-	line := page.Score{When: e.Taken, State: "state_" + string(e.State), Reason: e.Reason}
-	var q queued
-	if err := json.Unmarshal(e.Body, &q); err == nil {
-		line.Learner = cmp.Or(names[q.Destination.User], q.Destination.User)
-		line.Activity = cmp.Or(q.Destination.Label, q.Destination.Link)
-		if given, most := q.Score.ScoreGiven, q.Score.ScoreMaximum; given != nil && most != nil {
-			line.Given, line.Most = given, most
-		}
+	q := queuedIn(e)
+	line := page.Score{
+		When: e.Taken, State: "state_" + string(e.State), Reason: e.Reason,
+		Learner: cmp.Or(names[q.Destination.User], q.Destination.User), Activity: q.Destination.activity(),
 	}
+	line.Given, line.Most = q.points()
 	if e.State == outbox.StateDead {
 		line.Resend = &page.Form{Action: self, Values: []page.Value{{Name: "id", Value: e.ID}}}
 	}

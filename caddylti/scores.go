@@ -1,6 +1,7 @@
 package caddylti
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -346,6 +347,25 @@ type queued struct {
 	Destination destination `json:"d"`
 	Score       ags.Score   `json:"s"`
 }
+
+// queuedIn returns what an entry has to send, or nothing if it cannot be read.
+func queuedIn(e *outbox.Entry) (q queued) {
+	if json.Unmarshal(e.Body, &q) != nil {
+		return queued{}
+	}
+	return q
+}
+
+// points returns what was given, and of how many, or neither.
+func (q *queued) points() (given, most *float64) {
+	if q.Score.ScoreGiven == nil || q.Score.ScoreMaximum == nil {
+		return nil, nil
+	}
+	return q.Score.ScoreGiven, q.Score.ScoreMaximum
+}
+
+// activity is what people call what it is for, as far as that is known.
+func (d *destination) activity() string { return cmp.Or(d.Label, d.Link) }
 
 // apiPostScore takes a score.
 func (h *Handler) apiPostScore(w http.ResponseWriter, r *http.Request, c *caller, _ string) error {
