@@ -8,6 +8,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,6 +51,7 @@ type Ring struct {
 
 // keys does not change.
 type keys struct {
+	stored  []byte    // as the storage has them
 	signing []signing // the oldest first
 	sealer  *seal.Sealer
 	public  []byte
@@ -152,11 +154,18 @@ func (r *Ring) write(ctx context.Context, doc *document) error {
 
 // Refresh reads the keys anew: another node may have replaced some.
 func (r *Ring) Refresh(ctx context.Context) error {
-	doc, err := r.read(ctx)
+	data, err := r.load(ctx)
 	if err != nil {
 		return err
 	}
-	k := new(keys)
+	if known := r.keys.Load(); known != nil && bytes.Equal(known.stored, data) {
+		return nil
+	}
+	doc, err := parse(data)
+	if err != nil {
+		return err
+	}
+	k := &keys{stored: data}
 	public := make([]*jose.Key, 0, len(doc.Signing))
 	for i, s := range doc.Signing {
 		key, err := jose.ParsePrivateKey([]byte(s.PEM))
@@ -181,12 +190,24 @@ func (r *Ring) Refresh(ctx context.Context) error {
 	return nil
 }
 
-func (r *Ring) read(ctx context.Context) (*document, error) {
+func (r *Ring) load(ctx context.Context) ([]byte, error) {
 	data, err := r.storage.Load(ctx, storageKey)
 	if err != nil {
 		return nil, fmt.Errorf("loading the tool's keys from %s: %w", storageKey, err)
 	}
-	// Nothing of the content may get into an error.
+	return data, nil
+}
+
+func (r *Ring) read(ctx context.Context) (*document, error) {
+	data, err := r.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return parse(data)
+}
+
+// parse reads what is stored. Nothing of the content may get into an error.
+func parse(data []byte) (*document, error) {
 	doc := new(document)
 	if json.Unmarshal(data, doc) != nil {
 		return nil, fmt.Errorf("the tool's keys in %s are damaged: restore them from a backup", storageKey)
