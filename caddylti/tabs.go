@@ -63,10 +63,14 @@ func placeOf(r *http.Request, asked *url.URL) place {
 // the route /auth, if the front end says it: X-Forwarded-Uri, as Traefik and
 // Caddy send it by themselves. It chooses among the person's own launches only.
 func (h *Handler) askedFor(r *http.Request) *url.URL {
-	if len(h.peers) == 0 || classifyRequest(r).path != h.Base+"/auth" || !containsPeer(h.peers, r.RemoteAddr) {
+	says := r.Header["X-Forwarded-Uri"]
+	if len(says) == 0 || len(h.peers) == 0 { // as most requests
 		return nil
 	}
-	asked, err := url.ParseRequestURI(r.Header.Get("X-Forwarded-Uri"))
+	if rest, ok := strings.CutPrefix(classifyRequest(r).path, h.Base); !ok || rest != "/auth" || !containsPeer(h.peers, r.RemoteAddr) {
+		return nil
+	}
+	asked, err := url.ParseRequestURI(says[0])
 	if err != nil {
 		return nil
 	}
