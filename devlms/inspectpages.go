@@ -2,7 +2,6 @@ package devlms
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -210,15 +209,7 @@ func (p *platform) messagesJSON(v *visit) error {
 			answer.Messages = append(answer.Messages, s)
 		}
 	}
-	data, err := json.Marshal(answer)
-	if err != nil {
-		return err
-	}
-	h := v.w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	_, _ = v.w.Write(data)
+	answerJSON(v, http.StatusOK, "application/json", answer)
 	return nil
 }
 

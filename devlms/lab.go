@@ -2,8 +2,6 @@ package devlms
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/caddy-lti/lti/internal/httpx"
-	"github.com/caddy-lti/lti/internal/jose"
 	"github.com/caddy-lti/lti/internal/lab"
 )
 
@@ -95,20 +92,7 @@ func (l labPlatform) Key() (lab.Key, error) {
 	if err != nil {
 		return lab.Key{}, err
 	}
-	return labKey(key)
-}
-
-func labKey(key *jose.Key) (lab.Key, error) {
-	data, err := key.MarshalPEM()
-	if err != nil {
-		return lab.Key{}, err
-	}
-	block, _ := pem.Decode(data)
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return lab.Key{}, err
-	}
-	return lab.NewKey(key.ID(), parsed)
+	return lab.Key{ID: key.ID(), Private: key.Signer()}, nil
 }
 
 // Rotate implements lab.Platform.

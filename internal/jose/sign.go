@@ -72,6 +72,9 @@ func (k *Key) MarshalPEM() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
+// Signer returns the private key, for those who sign what [Key.Sign] would not.
+func (k *Key) Signer() crypto.Signer { return k.priv }
+
 // ID returns the key's kid.
 func (k *Key) ID() string { return k.id }
 

@@ -149,12 +149,3 @@ var (
 	encode = base64.RawURLEncoding.EncodeToString
 	decode = base64.RawURLEncoding.DecodeString
 )
-
-// NewKey makes a Key of a private key.
-func NewKey(id string, private any) (Key, error) {
-	signer, ok := private.(crypto.Signer)
-	if !ok {
-		return Key{}, fmt.Errorf("a key of type %T cannot sign", private)
-	}
-	return Key{ID: id, Private: signer}, nil
-}
