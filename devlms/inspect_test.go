@@ -126,6 +126,10 @@ func TestMessages(t *testing.T) {
 			"from=tool tool=site person=u-1001 outcome=ok status=200", "GET /auth?", "scope=openid", "redirect_uri=http://site.localhost:8080/lti/launch",
 			`state=st"at<e>&`, "A page of the LMS",
 		}, []string{"<form"}},
+		{"id_token late in its second", kindResponse, func(l *linker) {
+			l.at = l.at.Add(999 * time.Millisecond)
+			l.auth(l.authRequest(chapter1))
+		}, []string{"exp: 1800000060 (15 Jan 2027, 08:01:00 UTC, 1 minute after this message)"}, nil},
 		{"auth by post", kindAuth, func(l *linker) { l.do("POST", "/auth", l.authRequest(chapter1)) }, []string{"POST /auth\n", "scope=openid", `state=st"at<e>&`}, nil},
 		{"id_token", kindResponse, func(l *linker) { l.auth(l.authRequest(chapter1)) }, []string{
 			"from=lms tool=site person=u-1001 outcome=ok", "POST http://site.localhost:8080/lti/launch", "signature=valid", "summary=LtiResourceLinkRequest",

@@ -349,6 +349,8 @@ func decodePart(part, what string, known map[string]about, at time.Time, problem
 			c.About, c.Spec = a.text, a.spec
 		}
 		if then, ok := numericDate(c.Value); ok && dateClaims[c.Name] {
+			// Who wrote it counted whole seconds.
+			at := at.Truncate(time.Second)
 			c.When = then.UTC().Format("2 Jan 2006, 15:04:05 UTC") + ", " + relation(then.Sub(at))
 		}
 	}
