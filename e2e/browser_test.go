@@ -155,17 +155,39 @@ func startDemo(tb testing.TB) (lms, site, app string) {
 	return c.origin("lms.localhost"), c.origin("site.localhost"), c.origin("app.localhost")
 }
 
+// be makes the visitor of a tab somebody of the demo LMS.
+func be(ctx context.Context, tb testing.TB, lms, person string) {
+	tb.Helper()
+	run(ctx, tb,
+		chromedp.Navigate(lms),
+		chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
+		chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`), // not what was there before
+	)
+}
+
+// firstCourse is the link to it on the demo LMS's first page.
+var firstCourse = chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)
+
+// handIn answers the demo's quiz and hands it in.
+func handIn(ctx context.Context, tb testing.TB, bulges, volcanoes, moons string) {
+	tb.Helper()
+	run(ctx, tb,
+		chromedp.Click(`//label[contains(., "`+bulges+`")]/input[@name="q1"]`),
+		chromedp.Click(`//label[contains(., "`+volcanoes+`")]/input[@name="q2"]`),
+		chromedp.Click(`//label[contains(., "`+moons+`")]/input[@name="q3"]`),
+		chromedp.Click(`//button[text()="Hand in"]`),
+	)
+}
+
 // TestDemo walks through the demo as a person would: from the LMS to the page of
 // the app, in a frame and in a window of its own.
 func TestDemo(t *testing.T) {
 	lms, site, app := startDemo(t)
 	ctx := newChrome(t)
 
+	be(ctx, t, lms, "Zoë")
 	run(ctx, t,
-		chromedp.Navigate(lms),
-		chromedp.Click(`//button[contains(@aria-label, "Zoë")]`),
-		chromedp.WaitVisible(`//li[contains(., "Zoë")]/p[@class="chosen"]`),
-		chromedp.Click(chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)),
+		chromedp.Click(firstCourse),
 		chromedp.Click(`//a[text()="What the app knows of you"]`),
 		chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)),
 	)
@@ -177,11 +199,9 @@ func TestDemo(t *testing.T) {
 	shot(ctx, t, "demo-iframe")
 
 	// The same in a new window, as somebody else.
+	be(ctx, t, lms, "Maeve")
 	run(ctx, t,
-		chromedp.Navigate(lms),
-		chromedp.Click(`//button[contains(@aria-label, "Maeve")]`),
-		chromedp.WaitVisible(`//li[contains(., "Maeve")]/p[@class="chosen"]`), // not what was there before
-		chromedp.Click(chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)),
+		chromedp.Click(firstCourse),
 		chromedp.Click(`//a[text()="The same in a new window"]`),
 		chromedp.WaitVisible(`//button[text()="Open in a new window"]`),
 	)
@@ -196,7 +216,7 @@ func TestDemo(t *testing.T) {
 	// The static site, which only shows that it lets people in.
 	run(ctx, t,
 		chromedp.Navigate(lms),
-		chromedp.Click(chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)),
+		chromedp.Click(firstCourse),
 		chromedp.Click(`//a[text()="Chapter 1: Tides"]`),
 		chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)),
 	)

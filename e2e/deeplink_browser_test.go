@@ -11,16 +11,7 @@ import (
 func TestContentOfTheDemo(t *testing.T) {
 	lms, site, _ := startDemo(t)
 	ctx := newChrome(t)
-	be := func(person string) {
-		t.Helper()
-		run(ctx, t,
-			chromedp.Navigate(lms),
-			chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
-			chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`),
-			chromedp.Navigate(lms+"/course/c-31"),
-		)
-	}
-	be("Ada")
+	demoPerson(ctx, t, "Ada", lms, "/course/c-31")
 	run(ctx, t,
 		chromedp.Click(`//a[contains(., "Add content from Static course site")]`),
 		chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)),
@@ -58,16 +49,11 @@ func TestContentOfTheDemo(t *testing.T) {
 	)
 	shot(ctx, t, "picked")
 
-	be("Zoë")
+	demoPerson(ctx, t, "Zoë", lms, "/course/c-31")
 	run(ctx, t, chromedp.Click(`//h3/a[text()="Quiz of the week"]`), chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)))
 	quiz := frame(ctx, t, site+"/quiz.html")
-	run(quiz, t,
-		chromedp.Click(`//label[contains(., "Two")]/input[@name="q1"]`),
-		chromedp.Click(`//label[contains(., "Tides")]/input[@name="q2"]`),
-		chromedp.Click(`//label[contains(., "None")]/input[@name="q3"]`),
-		chromedp.Click(`//button[text()="Hand in"]`),
-		chromedp.WaitVisible(`//p[@id="result"][contains(., "2 of 3. It is in your course's gradebook.")]`),
-	)
+	handIn(quiz, t, "Two", "Tides", "None")
+	run(quiz, t, chromedp.WaitVisible(`//p[@id="result"][contains(., "2 of 3. It is in your course's gradebook.")]`))
 	run(ctx, t,
 		chromedp.Navigate(lms+"/course/c-31/gradebook"),
 		chromedp.WaitVisible(`//th[contains(., "Quiz of the week")][contains(., "out of 3")]`),

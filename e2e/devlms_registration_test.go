@@ -16,12 +16,8 @@ const demoRegistration = "/lti/register?invite=demo-only-0123456789-make-your-ow
 // of it.
 func demoPerson(ctx context.Context, t *testing.T, person, lms, path string) {
 	t.Helper()
-	run(ctx, t,
-		chromedp.Navigate(lms),
-		chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
-		chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`),
-		chromedp.Navigate(lms+path),
-	)
+	be(ctx, t, lms, person)
+	run(ctx, t, chromedp.Navigate(lms+path))
 }
 
 // addTool pastes a registration URL into the administrator's page.

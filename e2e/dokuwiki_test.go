@@ -241,11 +241,9 @@ func (w *wiki) visit(ctx context.Context, tb testing.TB, who wikiPerson, page, w
 	tb.Helper()
 	v := &visit{wiki: w, wikiPerson: who, tb: tb}
 	given, _, _ := strings.Cut(who.name, " ")
+	be(ctx, tb, w.origin("lms.localhost"), given)
 	run(ctx, tb,
-		chromedp.Navigate(w.origin("lms.localhost")),
-		chromedp.Click(`//button[contains(@aria-label, "`+given+`")]`),
-		chromedp.WaitVisible(`//li[contains(., "`+given+`")]/p[@class="chosen"]`),
-		chromedp.Click(chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)),
+		chromedp.Click(firstCourse),
 		chromedp.Click(`//a[text()="The page `+page+` in a `+where+`"]`),
 	)
 	paint := ctx // a frame has no picture of its own

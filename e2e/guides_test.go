@@ -255,11 +255,9 @@ func TestGuideStatic(t *testing.T) {
 // openInFrame clicks to the tool as a person of the LMS, and returns the frame.
 func (g *guide) openInFrame(ctx context.Context, person, path string) context.Context {
 	g.tb.Helper()
+	be(ctx, g.tb, g.lms("/"), person)
 	run(ctx, g.tb,
-		chromedp.Navigate(g.lms("/")),
-		chromedp.Click(fmt.Sprintf(`//button[contains(@aria-label, %q)]`, person)),
-		chromedp.WaitVisible(fmt.Sprintf(`//li[contains(., %q)]/p[@class="chosen"]`, person)),
-		chromedp.Click(chromedp.CSS(`section[aria-labelledby="courses"] h3 a`)),
+		chromedp.Click(firstCourse),
 		chromedp.Click(`//a[text()="The tool"]`),
 		chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)),
 	)

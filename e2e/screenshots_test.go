@@ -189,29 +189,16 @@ func TestScreenshots(t *testing.T) {
 
 	lms, site, _ := startDemo(t)
 	ctx = newChrome(t)
-	be := func(person string) {
-		t.Helper()
-		run(ctx, t,
-			chromedp.Navigate(lms),
-			chromedp.Click(`//button[contains(@aria-label, "`+person+`")]`),
-			chromedp.WaitVisible(`//li[contains(., "`+person+`")]/p[@class="chosen"]`),
-		)
-	}
-	be("Zoë")
+	be(ctx, t, lms, "Zoë")
 	take(ctx, "lms-home")
 	run(ctx, t, chromedp.Navigate(lms+"/course/c-31"))
 	take(ctx, "lms-course")
 	run(ctx, t, chromedp.Click(`//h3/a[contains(., "Quiz")]`), chromedp.WaitVisible(chromedp.CSS(`iframe.tool`)))
 	quiz := frame(ctx, t, site+"/quiz.html")
-	run(quiz, t,
-		chromedp.Click(`//label[contains(., "Two")]/input[@name="q1"]`),
-		chromedp.Click(`//label[contains(., "Tides")]/input[@name="q2"]`),
-		chromedp.Click(`//label[contains(., "None")]/input[@name="q3"]`),
-		chromedp.Click(`//button[text()="Hand in"]`),
-		chromedp.WaitVisible(`//p[@id="result"][contains(., "gradebook")]`),
-	)
+	handIn(quiz, t, "Two", "Tides", "None")
+	run(quiz, t, chromedp.WaitVisible(`//p[@id="result"][contains(., "gradebook")]`))
 	take(ctx, "lms-activity")
-	be("Ada")
+	be(ctx, t, lms, "Ada")
 	run(ctx, t, chromedp.Navigate(lms+"/course/c-31/gradebook"), chromedp.WaitVisible(`//tr[contains(., "Zoë")]//td[contains(., "66.67 / 100")]`))
 	take(ctx, "lms-gradebook")
 	run(ctx, t, chromedp.Navigate(lms+"/course/c-31/roster"))
