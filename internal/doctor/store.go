@@ -33,11 +33,11 @@ var (
 	})
 	keysWeak = define(rule{
 		CheckKeys, "weak", Failure, fault.ToolAdmin,
-		"replace the key by one of 2048 bits or more", "",
+		"replace the key by one of 2048 bits or more: caddy lti keys rotate", "",
 	})
 	keysOld = define(rule{
 		CheckKeys, "old", Note, fault.ToolAdmin,
-		"replace the key once in a while: a year is long for one", "",
+		"replace the key, with caddy lti keys rotate or the option rotate: a year is long for one", "",
 	})
 	keysFuture = define(rule{
 		CheckKeys, "future", Warning, fault.ToolAdmin,
