@@ -74,8 +74,9 @@ fuzz: ## Run each fuzz test for FUZZTIME (20s)
 
 .PHONY: screenshots
 screenshots: setup ## Take the pictures in docs/screenshots anew
-	@rm -rf e2e/artifacts/screenshots docs/screenshots/*.png
+	@rm -rf e2e/artifacts/screenshots
 	@$(STEP) "Take pictures of the pages" $(RACE_TEST) -C e2e $(TEST_FLAGS) -run TestScreenshots -count 1
+	@rm -f docs/screenshots/*.png
 	@install -m 644 e2e/artifacts/screenshots/*.png docs/screenshots/
 
 ## Tidy

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/caddy-lti/lti/internal/look"
 )
 
 //go:embed templates
@@ -20,7 +22,7 @@ var templateFiles embed.FS
 
 var (
 	//go:embed assets/style.css
-	styleSheet []byte
+	ownStyle string
 	//go:embed assets/icon.svg
 	icon []byte
 	//go:embed assets/messages.js
@@ -34,6 +36,7 @@ var (
 	//go:embed assets/registration.js
 	registrationScript []byte
 
+	styleSheet      = []byte(look.CSS + ownStyle)
 	styleVersion    = version(styleSheet)
 	messagesVersion = version(messagesScript)
 	refreshVersion  = version(refreshScript)

@@ -233,15 +233,21 @@ func crawl(ctx context.Context, tb testing.TB, origin string, look func(path str
 	}
 }
 
-// No page of the demo LMS does either, for a teacher and for a learner.
+// No page of the demo LMS does either, for a teacher and for a learner. Those of an
+// administrator are looked at in TestDemoToolRegistersItself.
 func TestDemoLMSIsAccessible(t *testing.T) {
 	lms, _, _ := startDemo(t)
+	playPayloads(newChrome(t), t, lms)
 	for _, person := range []string{"Ada", "Zoë"} {
 		for _, colours := range []string{"light", "dark"} {
 			ctx := newChrome(t)
 			run(ctx, t, scheme(colours))
 			be(ctx, t, lms, person)
 			crawl(ctx, t, lms, func(path string) { accessible(ctx, t, person+", "+colours+", "+path) })
+			for _, path := range []string{"/lab/result/site", "/lab/result/site/cert-01-no-kid"} {
+				run(ctx, t, chromedp.Navigate(lms+path))
+				accessible(ctx, t, person+", "+colours+", "+path)
+			}
 		}
 	}
 }

@@ -56,10 +56,12 @@ func TestDemoToolRegistersItself(t *testing.T) {
 		chromedp.WaitVisible(chromedp.CSS(`#url`)),
 	)
 	shot(ctx, t, "lms-tools")
+	accessible(ctx, t, "the list of tools")
 	addTool(ctx, t, site+demoRegistration, "iframe")
 	// The tool closes its frame itself, and the LMS says what has come.
 	run(ctx, t, chromedp.WaitVisible(`//h1[text()="A tool that registered itself"]`))
 	shot(ctx, t, "lms-tool-waiting")
+	accessible(ctx, t, "a tool that waits")
 	run(ctx, t, chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile))
 	shot(ctx, t, "lms-tool-phone")
 	run(ctx, t,
@@ -68,6 +70,7 @@ func TestDemoToolRegistersItself(t *testing.T) {
 		chromedp.WaitVisible(`//p[contains(., "The tool is active")]`),
 	)
 	shot(ctx, t, "lms-tool-active")
+	accessible(ctx, t, "a tool that is active")
 
 	addActivity(ctx, t, lms, "Read this")
 	shot(ctx, t, "lms-course-activity")
@@ -89,6 +92,7 @@ func TestDemoToolApprovedByHand(t *testing.T) {
 	addTool(ctx, t, site+"/lti/register?invite="+testInvite, "window")
 	run(ctx, t, chromedp.WaitVisible(chromedp.CSS(`a#tool`)))
 	shot(ctx, t, "lms-registration-window")
+	accessible(ctx, t, "a registration")
 	opened := chromedp.WaitNewTarget(ctx, func(info *target.Info) bool { return info.OpenerID != "" })
 	run(ctx, t, chromedp.Click(chromedp.CSS(`a#tool`)))
 	window, cancel := chromedp.NewContext(ctx, chromedp.WithTargetID(<-opened))

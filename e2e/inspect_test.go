@@ -36,7 +36,7 @@ func (t *tool) inspected(tb testing.TB, link string) (body, title string) {
 	return res.body, title
 }
 
-var checkShown = regexp.MustCompile(`<li class="check_(ok|failed|open)"`)
+var checkShown = regexp.MustCompile(`<li class="note check_(ok|failed|open)"`)
 
 // states says of each check of a page whether it is in order (o), not (f), or was
 // not reached (a dot).
@@ -213,7 +213,7 @@ func TestInspectRefused(t *testing.T) {
 			link := site.inspection(t, args...)
 			tt.launch()
 			body, title := site.inspected(t, link)
-			_, red, _ := strings.Cut(body, `<li class="check_failed">`)
+			_, red, _ := strings.Cut(body, `<li class="note check_failed">`)
 			red, _, _ = strings.Cut(red, "</li>")
 			if title != "This launch was refused" || !regexp.MustCompile(`^\.*o*f\.*$`).MatchString(states(body)) ||
 				!strings.Contains(red, tt.step) || !strings.Contains(red, tt.fault) || !strings.Contains(body, tt.says) {

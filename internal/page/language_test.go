@@ -190,10 +190,7 @@ func TestMachineWordsStandApart(t *testing.T) {
 
 // The style knows no left and right, so that it fits both ways.
 func TestStyleIsLogical(t *testing.T) {
-	css, err := files.ReadFile("style.css")
-	if err != nil {
-		t.Fatal(err)
-	}
+	css := newRenderer(t).style
 	for _, m := range regexp.MustCompile(`[^;{]*\b(?:left|right)\b[^;]*;`).FindAllString(string(css), -1) {
 		t.Errorf("the style has%s", m)
 	}

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/text/language"
+
+	"github.com/caddy-lti/lti/internal/look"
 )
 
 //go:embed *.html style.css storage.js frame.js picker.js post.js done.js setup.js texts/*.json
@@ -214,7 +216,8 @@ func embedded() (*set, error) {
 			return nil, fmt.Errorf("%s:%w", name, err)
 		}
 	}
-	s.style, err = files.ReadFile("style.css")
+	own, err := files.ReadFile("style.css")
+	s.style = append([]byte(look.CSS), own...)
 	return s, err
 }
 
