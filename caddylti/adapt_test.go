@@ -209,7 +209,7 @@ func walkJSON(t *testing.T, doc string, visit func(under string, obj map[string]
 // ourObjects is what a configuration says to us: the objects of our modules,
 // without the member that names the module.
 type ourObjects struct {
-	handlers, matchers, apps, bolts []map[string]any
+	handlers, matchers, apps, bolts, redises []map[string]any
 }
 
 func objectsOf(t *testing.T, doc string) ourObjects {
@@ -226,6 +226,8 @@ func objectsOf(t *testing.T, doc string) ourObjects {
 			found.handlers = append(found.handlers, without(obj, "handler"))
 		case obj["backend"] == "bolt":
 			found.bolts = append(found.bolts, without(obj, "backend"))
+		case obj["backend"] == "redis":
+			found.redises = append(found.redises, without(obj, "backend"))
 		case under == "match" || under == "not":
 			if m, ok := obj["lti"].(map[string]any); ok {
 				found.matchers = append(found.matchers, m)
@@ -274,6 +276,7 @@ func TestCaddyfileCanSayWhatJSONCan(t *testing.T) {
 		note("Matcher", objs.matchers...)
 		note("App", objs.apps...)
 		note("BoltStore", objs.bolts...)
+		note("RedisStore", objs.redises...)
 		for _, h := range objs.handlers {
 			note("Platform", inner(h, "platforms")...)
 			note("SessionLimits", inner(h, "session")...)
@@ -294,7 +297,7 @@ func TestCaddyfileCanSayWhatJSONCan(t *testing.T) {
 // configTypes are the types whose fields make up our configuration.
 var configTypes = []reflect.Type{
 	reflect.TypeFor[Handler](), reflect.TypeFor[Platform](), reflect.TypeFor[SessionLimits](), reflect.TypeFor[Matcher](),
-	reflect.TypeFor[App](), reflect.TypeFor[HTTPClient](), reflect.TypeFor[BoltStore](), reflect.TypeFor[MemoryStore](),
+	reflect.TypeFor[App](), reflect.TypeFor[HTTPClient](), reflect.TypeFor[BoltStore](), reflect.TypeFor[MemoryStore](), reflect.TypeFor[RedisStore](),
 }
 
 // jsonTags returns the names that the fields of a type have in JSON.
@@ -334,6 +337,9 @@ func TestGoldenJSONLoadsBack(t *testing.T) {
 			}
 			for _, obj := range objs.bolts {
 				loadBack(t, obj, new(BoltStore))
+			}
+			for _, obj := range objs.redises {
+				loadBack(t, obj, new(RedisStore))
 			}
 			var loaded []*Handler
 			for _, obj := range objs.handlers {

@@ -142,6 +142,9 @@ type ready struct {
 	ring *keyring.Ring
 }
 
+// takeOver is between looks for scores that another node has left behind.
+const takeOver = 30 * time.Second
+
 // stopTimeout is how long scores that are under way may take at the end.
 const stopTimeout = 5 * time.Second
 
@@ -157,7 +160,7 @@ type backend struct {
 
 	guesses guesses // of invites
 
-	making keyedLock // of line items, one at a time for each resource link
+	making makingLock // of line items, one at a time for each resource link
 
 	mu   sync.Mutex
 	apps []*App // that can deliver scores; the last one does
@@ -387,6 +390,11 @@ func (a *App) open() (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
+	if shared, ok := a.backend.store.(store.Shared); ok {
+		if err := sameKeys(ctx, shared, ring); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.registered.refresh(ctx, a.backend, a.handlers); err != nil {
 		return nil, err
 	}
@@ -399,6 +407,11 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 	if err != nil {
 		return nil, err
 	}
+	shared, _ := st.(store.Shared)
+	rescan := time.Duration(0) // the outbox's own
+	if shared != nil {
+		rescan = takeOver
+	}
 	logger := a.logger.Named("sessions")
 	warn := func(msg string, err error) { logger.Error(msg, zap.Error(err)) }
 	scores := a.logger.Named("scores")
@@ -407,10 +420,11 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 		store: st, sessions: session.NewManager(st, nil, decodeFacts, warn), book: newCookieBook(st), registry: registry.Open(st),
 		inspections: inspect.Open(st),
 		outbox: outbox.Open(st, outbox.Config{
-			// Both stores belong to this process alone.
-			Alone: true,
-			Warn:  failed,
+			Alone:  shared == nil,
+			Rescan: rescan,
+			Warn:   failed,
 		}),
+		making: makingLock{shared: shared},
 	}
 	b.progress = newProgress(st, func(ctx context.Context, d *destination, s ags.Score, owner string) error {
 		_, err := b.enqueue(ctx, d, s, owner, "")

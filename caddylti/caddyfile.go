@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/lti"
+	"github.com/caddy-lti/lti/store/redis"
 )
 
 func init() {
@@ -668,6 +669,21 @@ func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+// UnmarshalCaddyfile reads: store redis URL
+func (r *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the store's name
+	if !d.AllArgs(&r.URL) {
+		return d.ArgErr()
+	}
+	if strings.Contains(r.URL, "{") {
+		return nil // its placeholders are known when it is used
+	}
+	if _, err := redis.ParseURL(r.URL); err != nil {
+		return d.Errf("store redis: %w", err)
+	}
+	return nil
+}
+
 // onceOnly remembers which options have been seen.
 type onceOnly map[string]bool
 
@@ -749,5 +765,6 @@ var (
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*BoltStore)(nil)
 	_ caddyfile.Unmarshaler       = (*MemoryStore)(nil)
+	_ caddyfile.Unmarshaler       = (*RedisStore)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 )

@@ -554,6 +554,7 @@ func documents(t *testing.T) []string {
 // formatted, and valid.
 func TestDocumentedCaddyfiles(t *testing.T) {
 	t.Setenv("LTI_KEY", "0123456789abcdefghijkl")
+	t.Setenv("REDIS_PASSWORD", "s3cret")
 	t.Setenv("LTI_CLIENT_ID", "tool")
 	t.Setenv("LTI_INVITE", "c0ffee0123456789abcdef0123456789")
 	found := 0
@@ -657,7 +658,7 @@ func TestEveryOptionHasADocComment(t *testing.T) {
 	if fields < 30 {
 		t.Errorf("only %d fields found", fields)
 	}
-	for _, name := range []string{"Handler", "App", "Matcher", "BoltStore", "MemoryStore"} {
+	for _, name := range []string{"Handler", "App", "Matcher", "BoltStore", "MemoryStore", "RedisStore"} {
 		if doc := typeComment(t, name); !strings.HasPrefix(doc, name+" ") {
 			t.Errorf("the comment of %s begins with %q", name, strings.SplitN(doc, "\n", 2)[0])
 		}

@@ -1,20 +1,28 @@
 package caddylti
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/caddy-lti/lti/internal/keyring"
+	"github.com/caddy-lti/lti/internal/seal"
 	"github.com/caddy-lti/lti/store"
 	"github.com/caddy-lti/lti/store/bolt"
 	"github.com/caddy-lti/lti/store/memory"
+	"github.com/caddy-lti/lti/store/redis"
 )
 
 func init() {
 	caddy.RegisterModule(BoltStore{})
 	caddy.RegisterModule(MemoryStore{})
+	caddy.RegisterModule(RedisStore{})
 }
 
 // StoreProvider is a module in the namespace lti.stores.
@@ -85,10 +93,84 @@ func (MemoryStore) Key() string { return "memory" }
 // Open implements StoreProvider.
 func (MemoryStore) Open() (store.Store, error) { return memory.New(memory.Options{}), nil }
 
+// RedisStore keeps everything on a Redis server, which several nodes may use: they
+// are one tool then. They need one storage of Caddy's, too, where the tool's keys
+// are.
+type RedisStore struct {
+	// URL is where the server is: redis://USER:PASSWORD@HOST:PORT/DATABASE,
+	// rediss:// for TLS, or unix://PATH. Required.
+	URL string `json:"url,omitempty"`
+
+	at     *redis.Address
+	logger *zap.Logger
+}
+
+// openTimeout is how long a store on the network may take to be opened.
+const openTimeout = 15 * time.Second
+
+// CaddyModule returns the Caddy module information.
+func (RedisStore) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "lti.stores.redis", New: func() caddy.Module { return new(RedisStore) }}
+}
+
+// Provision reads the URL.
+func (r *RedisStore) Provision(ctx caddy.Context) error {
+	r.logger = ctx.Logger()
+	if r.URL == "" {
+		return errors.New("store redis: the URL is missing, as in redis://10.0.0.5:6379/0")
+	}
+	url, err := caddy.NewReplacer().ReplaceOrErr(r.URL, true, true)
+	if err == nil {
+		r.at, err = redis.ParseURL(url)
+	}
+	if err != nil {
+		return fmt.Errorf("store redis: %w", err)
+	}
+	return nil
+}
+
+// Key implements StoreProvider.
+func (r *RedisStore) Key() string { return "redis:" + r.at.Key() }
+
+// Open implements StoreProvider.
+func (r *RedisStore) Open() (store.Store, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	return redis.Open(ctx, r.at, redis.Options{Warn: func(msg string) { r.logger.Warn(msg, zap.String("redis", r.at.String())) }})
+}
+
+// nodesKey is where a store that several nodes use has a word that all of them can
+// read.
+const nodesKey = "nodes:keys"
+
+// sameKeys makes sure that the nodes on a store have the same keys. With keys of
+// its own a node could read no state that another has sealed, and platforms would
+// not know what it signs.
+func sameKeys(ctx context.Context, st store.Shared, ring *keyring.Ring) error {
+	for {
+		sealed, err := st.Get(ctx, nodesKey)
+		if err == nil {
+			if _, err := ring.Sealer().Open(nodesKey, string(sealed)); errors.Is(err, seal.ErrInvalid) {
+				return fmt.Errorf("the tool's keys in Caddy's storage are not those of the other nodes on this store: "+
+					"give all nodes one storage (the global option storage). If the keys were meant to be replaced, delete the record %s of the store", nodesKey)
+			}
+			return err
+		}
+		if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if _, err := st.PutIfAbsent(ctx, nodesKey, []byte(ring.Sealer().Seal(nodesKey, nil)), 0); err != nil {
+			return err
+		}
+	}
+}
+
 // Interface guards
 var (
 	_ caddy.Provisioner = (*BoltStore)(nil)
 	_ caddy.Validator   = (*BoltStore)(nil)
 	_ StoreProvider     = (*BoltStore)(nil)
 	_ StoreProvider     = (*MemoryStore)(nil)
+	_ caddy.Provisioner = (*RedisStore)(nil)
+	_ StoreProvider     = (*RedisStore)(nil)
 )

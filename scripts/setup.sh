@@ -28,6 +28,7 @@ firefox || missing+=(firefox-esr)              # those of cookie settings
 has "$(go env CC)" || missing+=(gcc libc6-dev) # the race detector
 dokuwiki || missing+=(php-fpm dokuwiki)        # the app that is tested; without php-fpm, Apache would come along
 nginx || missing+=(nginx libnginx-mod-http-headers-more-filter) # and what the guides of docs/apps run
+has redis-server || missing+=(redis-server)    # the store of several nodes
 has python3 || missing+=(python3)
 has node || missing+=(nodejs)
 has curl || missing+=(curl)
@@ -41,7 +42,7 @@ if ((${#missing[@]})); then
   export DEBIAN_FRONTEND=noninteractive
   apt-get -q -o Acquire::Retries=3 update
   apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
-  chromium && firefox && has "$(go env CC)" && dokuwiki && nginx && has python3 && has node && has curl
+  chromium && firefox && has "$(go env CC)" && dokuwiki && nginx && has redis-server && has python3 && has node && has curl
 fi
 
 # Only the tests use axe-core (MPL-2.0); its version and hash stand in e2e/axe. It has no scripts to install, and none may run.

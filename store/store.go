@@ -114,6 +114,34 @@ type Store interface {
 	Close() error
 }
 
+// Shared is a Store that several processes use at once. Beside the records there
+// are messages, by which one tells the others what they hold a copy of and must
+// not use any more.
+type Shared interface {
+	Store
+
+	// Tell sends a message to all that listen to the topic now, in this process
+	// too, and does not wait for them.
+	Tell(ctx context.Context, topic, msg string) error
+
+	// Listen calls the listener from now on, until the store is closed. It does
+	// not wait.
+	Listen(topic string, l Listener) error
+}
+
+// Listener hears messages. Its functions are called one after the other, and
+// must return. At first it is deaf.
+type Listener struct {
+	// Heard is called with each message.
+	Heard func(msg string)
+	// Hears is called when all messages sent from now on will be heard. If it
+	// fails the listener stays deaf, and the attempt is repeated.
+	Hears func(ctx context.Context) error
+	// Deaf is called when messages may have been missed. It may be called again
+	// before Hears is.
+	Deaf func()
+}
+
 // CheckKey tells whether key keeps the contract. It is for implementations.
 func CheckKey(key string) error {
 	switch {

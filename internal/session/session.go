@@ -171,6 +171,9 @@ type Manager struct {
 	families map[string]*family
 	ends     atomic.Uint64 // families ended so far; changes under mu
 
+	shared store.Shared // the store, if other nodes use it too
+	deaf   atomic.Bool  // what other nodes end goes unheard
+
 	people [64]sync.Mutex // by a hash of the person
 
 	touches chan *Session
@@ -180,7 +183,8 @@ type Manager struct {
 
 // NewManager makes a Manager and starts its writer, which Close stops. decode
 // makes a session's Value of its data; warn hears of writes that failed; a nil
-// clock is time.Now.
+// clock is time.Now. On a store that other nodes use, what they end is ended here
+// as well.
 func NewManager(st store.Store, now func() time.Time, decode func([]byte) (any, error), warn func(msg string, err error)) *Manager {
 	if now == nil {
 		now = time.Now
@@ -195,6 +199,7 @@ func NewManager(st store.Store, now func() time.Time, decode func([]byte) (any, 
 		done:     make(chan struct{}),
 	}
 	go m.write(ctx)
+	m.hearOthers()
 	return m
 }
 
@@ -223,7 +228,7 @@ func (m *Manager) Close() error {
 	for range min(closeWriters, len(unwritten)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(unwritten)); i = next.Add(1) - 1 {
-				if err := m.save(context.Background(), unwritten[i]); err != nil {
+				if err := m.saveLast(context.Background(), unwritten[i]); err != nil {
 					failed.Add(1)
 					once.Do(func() { first = err })
 				}
@@ -449,7 +454,7 @@ func (m *Manager) Find(ctx context.Context, site, id string, lim Limits) (*Sessi
 	if s == nil {
 		return m.find(ctx, sum, storeKey(raw[:4], sum), lim)
 	}
-	return m.use(s, sum, lim)
+	return m.use(ctx, s, sum, lim)
 }
 
 // find returns a session by its key in the store.
@@ -463,13 +468,20 @@ func (m *Manager) find(ctx context.Context, sum [sha256.Size]byte, key string, l
 			return nil, err
 		}
 	}
-	return m.use(s, sum, lim)
+	return m.use(ctx, s, sum, lim)
 }
 
 // use notes the use of a session that has not come to its end.
-func (m *Manager) use(s *Session, sum [sha256.Size]byte, lim Limits) (*Session, error) {
+func (m *Manager) use(ctx context.Context, s *Session, sum [sha256.Size]byte, lim Limits) (*Session, error) {
+	if m.deaf.Load() {
+		if err := m.askWhetherEnded(ctx, s.family); err != nil {
+			return nil, err
+		}
+	}
 	now := m.now()
-	if s.family.over() || !now.Before(s.end(lim)) {
+	if over, err := m.isOver(ctx, s, now, lim); err != nil {
+		return nil, err
+	} else if over {
 		m.forget(sum)
 		return nil, ErrNotFound
 	}
@@ -550,16 +562,9 @@ func (m *Manager) save(ctx context.Context, s *Session) error {
 
 // load reads a session that is not in memory.
 func (m *Manager) load(ctx context.Context, sum [sha256.Size]byte, key string, lim Limits) (*Session, error) {
-	val, err := m.store.Get(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, ErrNotFound
-	}
+	rec, err := m.read(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("loading session: %w", err)
-	}
-	var rec record
-	if err := json.Unmarshal(val, &rec); err != nil {
-		return nil, fmt.Errorf("reading session: %w", err)
+		return nil, err
 	}
 	s := &Session{key: key, person: rec.Person, launch: rec.Launch, created: time.UnixMilli(rec.Created), data: rec.Data}
 	s.lastUsed.Store(rec.Used)
@@ -700,18 +705,28 @@ func (m *Manager) End(ctx context.Context, s *Session, lim Limits) error {
 	if err := m.store.Put(ctx, endKey(s.family.id), []byte("1"), lim.Max+time.Hour); err != nil {
 		return fmt.Errorf("ending session: %w", err)
 	}
-	m.mu.Lock()
-	m.ends.Add(1)
-	if fam := m.families[s.family.id]; fam != nil && !fam.over() {
-		close(fam.ended)
+	m.endHere(s.family.id)
+	if m.shared != nil {
+		if err := m.shared.Tell(ctx, endTopic, s.family.id); err != nil {
+			return fmt.Errorf("ending session: %w", err)
+		}
 	}
-	m.mu.Unlock()
 	for _, key := range []string{s.key, familyKey(s.family.id)} {
 		if err := m.store.Delete(ctx, key); err != nil {
 			return fmt.Errorf("ending session: %w", err)
 		}
 	}
 	return nil
+}
+
+// endHere ends what is in memory of a family.
+func (m *Manager) endHere(familyID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ends.Add(1)
+	if fam := m.families[familyID]; fam != nil && !fam.over() {
+		close(fam.ended)
+	}
 }
 
 // Watch returns a context that ends when the session does: for what goes on
@@ -727,12 +742,12 @@ func (m *Manager) Watch(ctx context.Context, s *Session, lim Limits) (context.Co
 			m.release(fam)
 		}()
 		for {
-			left := s.end(lim).Sub(m.now())
-			if left <= 0 {
+			now := m.now()
+			if over, err := m.isOver(ctx, s, now, lim); over || err != nil {
 				cancel()
 				return
 			}
-			timer := time.NewTimer(left)
+			timer := time.NewTimer(s.end(lim).Sub(now))
 			select {
 			case <-timer.C: // it may have been used meanwhile
 			case <-fam.ended:
