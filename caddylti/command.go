@@ -32,6 +32,7 @@ func init() {
 	command.Add(outboxCommand)
 	command.Add(sessionsCommand)
 	command.Add(keysCommand)
+	command.Add(storeCommand)
 }
 
 // adminClient talks to the admin endpoint of a running Caddy.

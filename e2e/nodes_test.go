@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -355,4 +356,46 @@ func TestNodesScores(t *testing.T) {
 	if good := scores[len(scores)-1]; good.ScoreGiven != 10 || good.UserID != "u-2001" || len(grades) != 1 {
 		t.Errorf("the LMS got %+v, %+v", scores, grades)
 	}
+}
+
+// From one server with its file to Redis nothing is lost: neither who is signed in
+// nor a score that waits.
+func TestMoveToRedis(t *testing.T) {
+	s := newGradedSite(t, "", "")
+	b := newBrowser(t)
+	token := s.open(b, "u-2001", "c-31", "quiz-one")
+	s.fault(t, "scores", "503")
+	id := s.call(t, token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10}`).json(t)["id"].(string)
+	srv := redistest.Start(t)
+	move := func(args ...string) (string, error) {
+		out, err := s.command(append([]string{"lti", "store", "copy"}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	missing := s.defaultStore() + "x"
+	for _, tt := range []struct{ says, file, url string }{
+		{"stop Caddy first", s.defaultStore(), srv.URL},
+		{"no such file", missing, srv.URL},
+		{"expected redis://", s.defaultStore(), "10.0.0.5"},
+	} {
+		if out, err := move(tt.file, tt.url); err == nil || !strings.Contains(out, tt.says) {
+			t.Errorf("copying %s to %s: %v %s", tt.file, tt.url, err, out)
+		}
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Error("a file was made")
+	}
+	s.stop()
+	for _, says := range []string{"; 0 were there already", "\n0 records were copied"} {
+		if out, err := move(s.defaultStore(), srv.URL); err != nil || !strings.Contains("\n"+out, says) {
+			t.Errorf("%v %s, expected %q", err, out, says)
+		}
+	}
+	s.fault(t, "scores", "off")
+	s.start(strings.Replace(s.text, "\tlti {", "\tlti {\n\t\tstore redis "+srv.URL, 1))
+	if res := b.get(s.site("/one/")); res.StatusCode != http.StatusOK {
+		t.Errorf("who was signed in gets %d", res.StatusCode)
+	}
+	until(t, "the score to be delivered", func() bool {
+		return s.call(t, token, "GET", "scores/"+id, "").json(t)["state"] == "delivered"
+	})
 }

@@ -217,19 +217,19 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	}
 	list := []store.Record{}
 	err := s.read(func(tx *bbolt.Tx) error {
-		now, c := s.now(), tx.Bucket(recordsBucket).Cursor()
+		c := tx.Bucket(recordsBucket).Cursor()
 		k, rec := c.Seek([]byte(max(prefix, after)))
 		if k != nil && string(k) == after {
 			k, rec = c.Next()
 		}
 		for ; k != nil && bytes.HasPrefix(k, []byte(prefix)) && len(list) < limit; k, rec = c.Next() {
-			if len(rec) < expiryLen {
-				return fmt.Errorf("%w: record of %d bytes", ErrCorrupt, len(rec))
+			val, _, err := s.valueOf(rec)
+			if err != nil {
+				return err
 			}
-			if store.Expired(now, expiryOf(rec)) {
-				continue
+			if val != nil {
+				list = append(list, store.Record{Key: string(k), Value: val})
 			}
-			list = append(list, store.Record{Key: string(k), Value: append([]byte{}, rec[expiryLen:]...)})
 		}
 		return nil
 	})
@@ -237,6 +237,45 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 		return nil, err
 	}
 	return list, nil
+}
+
+// valueOf returns a copy of the value of a record, nil if it has expired, and how
+// long it lives on, 0 for ever.
+func (s *Store) valueOf(rec []byte) (val []byte, left time.Duration, err error) {
+	if len(rec) < expiryLen {
+		return nil, 0, fmt.Errorf("%w: record of %d bytes", ErrCorrupt, len(rec))
+	}
+	now, expiry := s.now(), expiryOf(rec)
+	if store.Expired(now, expiry) {
+		return nil, 0, nil
+	}
+	if expiry != 0 {
+		left = time.UnixMilli(expiry).Sub(now)
+	}
+	return append([]byte{}, rec[expiryLen:]...), left, nil
+}
+
+// Each calls f for each live record, in the order of keys, with the lifetime that
+// is left of it, 0 for ever. It ends with the error of f.
+func (s *Store) Each(ctx context.Context, f func(r store.Record, left time.Duration) error) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	var failed error // f, which is no matter of the file
+	err := s.read(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(recordsBucket).Cursor()
+		for k, rec := c.First(); k != nil && failed == nil; k, rec = c.Next() {
+			val, left, err := s.valueOf(rec)
+			if err != nil {
+				return err
+			}
+			if val != nil {
+				failed = f(store.Record{Key: string(k), Value: val}, left)
+			}
+		}
+		return nil
+	})
+	return errors.Join(failed, err)
 }
 
 // Sweep frees the space of records that have expired and returns how many

@@ -798,3 +798,35 @@ func BenchmarkPutParallel(b *testing.B) {
 		}
 	})
 }
+
+func TestEach(t *testing.T) {
+	clock := storetest.NewClock()
+	s := mustOpen(t, tempPath(t), clock.Now)
+	for key, ttl := range map[string]time.Duration{"a": 0, "b": time.Hour, "c": time.Minute, "d": 2 * time.Minute} {
+		put(t, s, key, "of "+key, ttl)
+	}
+	clock.Advance(time.Minute)
+	var got []string
+	each := func(end string) error {
+		got = nil
+		return s.Each(t.Context(), func(r store.Record, left time.Duration) error {
+			got = append(got, fmt.Sprintf("%s %s %s", r.Key, r.Value, left))
+			if r.Key == end {
+				return context.Canceled
+			}
+			return nil
+		})
+	}
+	if err := each(""); err != nil || strings.Join(got, ", ") != "a of a 0s, b of b 59m0s, d of d 1m0s" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := each("b"); !errors.Is(err, context.Canceled) || len(got) != 2 {
+		t.Errorf("ended at the second: %q, %v", got, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := each(""); !errors.Is(err, store.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
