@@ -434,7 +434,36 @@ func (a *App) newBackend() (caddy.Destructor, error) {
 		}
 		return err
 	}, failed)
+	if shared != nil {
+		if err := b.hearOthers(shared, a.logger); err != nil {
+			return nil, err
+		}
+	}
 	return b, nil
+}
+
+// hearOthers has platforms that register with another node known here at once.
+func (b *backend) hearOthers(shared store.Shared, logger *zap.Logger) error {
+	refresh := func(ctx context.Context) error {
+		b.mu.Lock()
+		apps := slices.Clone(b.apps)
+		b.mu.Unlock()
+		for _, a := range apps {
+			if err := a.registered.refresh(ctx, b, a.used()); err != nil && !errors.Is(err, store.ErrClosed) {
+				return err
+			}
+		}
+		return nil
+	}
+	return shared.Listen(registry.Topic, store.Listener{
+		Heard: func(string) {
+			if err := refresh(context.Background()); err != nil {
+				logger.Error("platforms that registered themselves cannot be read; those that are known stay in use", zap.Error(err))
+			}
+		},
+		Hears: refresh,
+		Deaf:  func() {},
+	})
 }
 
 // sign returns claims as a JWS of the tool's current key.

@@ -210,11 +210,14 @@ func TestNodesRegistration(t *testing.T) {
 	if res := n.by(n.a).register(newBrowser(t), p); res.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", res.StatusCode, mainOf(res.body))
 	}
+	// Launched there too, its people are known here, where it has never been.
 	b := newBrowser(t)
-	n.by(n.b).mustLaunch(b, nil)
-	if res := b.get(n.by(n.a).url("/")); !strings.Contains(res.body, "user=user-1@127-0-0-1-") {
-		t.Errorf("%d %s", res.StatusCode, mainOf(res.body))
-	}
+	n.mustLaunch(b, nil)
+	n.by(n.b)
+	until(t, "the other node to know the platform", func() bool {
+		return strings.Contains(b.get(n.url("/")).body, "user=user-1@127-0-0-1-")
+	})
+	n.mustLaunch(newBrowser(t), nil)
 	if p.posts.Load() != 1 {
 		t.Errorf("the platform was asked %d times", p.posts.Load())
 	}

@@ -96,6 +96,10 @@ const (
 	generation    = "registrations" // is replaced by each change
 )
 
+// Topic is what the nodes on a store tell each other under when registrations have
+// changed.
+const Topic = "registrations"
+
 // IDOf returns the id that a registration has.
 func IDOf(site, issuer, clientID string) string {
 	return digest(site, issuer, clientID)[:16]
@@ -143,7 +147,13 @@ func (g *Registry) Generation(ctx context.Context) (string, error) {
 }
 
 func (g *Registry) changed(ctx context.Context) error {
-	return g.store.Put(ctx, generation, []byte(rand.Text()), 0)
+	if err := g.store.Put(ctx, generation, []byte(rand.Text()), 0); err != nil {
+		return err
+	}
+	if shared, ok := g.store.(store.Shared); ok {
+		return shared.Tell(ctx, Topic, "changed")
+	}
+	return nil
 }
 
 // List returns all registrations, in the order of their ids.
