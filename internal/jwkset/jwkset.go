@@ -220,6 +220,9 @@ func (k *Keys) start() *flight {
 		fl.err, s.lastErr, s.flight = err, err, nil
 		var skipped []error
 		if err == nil {
+			if s.keys == nil {
+				s.tokens = burst // the first fetch was for no key in particular
+			}
 			s.keys, s.expires = keys, now.Add(ttl)
 			if text := fmt.Sprint(keys.Skipped()); text != s.skipped {
 				s.skipped, skipped = text, keys.Skipped()
