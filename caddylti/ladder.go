@@ -280,7 +280,7 @@ func (h *Handler) endInWindow(w http.ResponseWriter, r *http.Request, ready *rea
 }
 
 // redeem opens what endInWindow sealed: once, in the same browser, soon.
-func (h *Handler) redeem(r *http.Request, ready *ready, sealed string, now time.Time) (*accepted, error) {
+func (h *Handler) redeem(r *http.Request, ready *ready, sealed string, now time.Time, ref *refusal) (*accepted, error) {
 	if err := h.ownPage(r); err != nil {
 		return nil, err
 	}
@@ -292,6 +292,7 @@ func (h *Handler) redeem(r *http.Request, ready *ready, sealed string, now time.
 	if err := json.Unmarshal(plain, a); err != nil {
 		return nil, &lti.Error{Code: lti.CodeTicketInvalid, Err: err}
 	}
+	ref.platform = a.Platform
 	age := now.Sub(time.Unix(a.At, 0))
 	if age > stateLifetime {
 		return nil, lti.Refuse(lti.CodeTicketExpired, "it was made %s ago, more than %s", age.Round(time.Second), stateLifetime)

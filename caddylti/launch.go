@@ -46,7 +46,7 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 		return unavailable(err)
 	}
 	if form.Has("ticket") && !form.Has("state") {
-		a, err := h.redeem(r, ready, form.Get("ticket"), now)
+		a, err := h.redeem(r, ready, form.Get("ticket"), now, ref)
 		if err != nil {
 			return err
 		}
@@ -61,6 +61,9 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	}
 	res, err := lti.ParseAuthResponse(form)
 	if err != nil {
+		if _, p, _ := h.unseal(r, ready.ring.Sealer(), forState, form.Get("state"), now); p != nil {
+			ref.platform = p.Name
+		}
 		ref.watch = h.watchLaunch(r, ready, nil, form, now)
 		return err
 	}

@@ -40,6 +40,7 @@ func (h *Handler) serveLogin(w http.ResponseWriter, r *http.Request, name string
 }
 
 func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref *refusal) error {
+	ref.platform = name
 	values, err := loginValues(w, r)
 	if err != nil {
 		return err
@@ -64,6 +65,11 @@ func (h *Handler) login(w http.ResponseWriter, r *http.Request, name string, ref
 	}
 	req, err := lti.ParseLoginRequest(values)
 	if err != nil {
+		// The log says who has to mend it, as far as that can be told.
+		said := &lti.LoginRequest{Issuer: values.Get("iss"), ClientID: values.Get("client_id")}
+		if p, _ := h.choosePlatform(said, name); p != nil {
+			ref.platform = p.Name
+		}
 		return err
 	}
 	ref.watch.passed(stepLogin, "")

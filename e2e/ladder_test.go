@@ -371,6 +371,7 @@ func TestStorage(t *testing.T) {
 		t.Errorf("in the window: %d %s", res.StatusCode, res.body)
 	}
 	mustRefuse(t, tl, open(newBrowser(t), ticket.Get("ticket"), own), 403, "ticket_used")
+	tl.logs(t, "ticket_used", `"platform":"lms"`)
 	tl.logs(t, "launch accepted", `"way":"storage"`)
 
 	t.Run("a cookie is better", func(t *testing.T) {

@@ -384,3 +384,52 @@ func TestLoginCannotBeConfused(t *testing.T) {
 		})
 	}
 }
+
+// What is refused before a platform can be held to anything names it in the log
+// all the same, as far as it can be told.
+func TestRefusalsNameThePlatform(t *testing.T) {
+	c, _, p := loginSites(t)
+	tl := &tool{caddy: c, host: "two.localhost", base: "/lti", platform: p}
+	refused := func(t *testing.T, res *answer, code, platform string) {
+		t.Helper()
+		got, reference := readRefusal(t, res, false)
+		if got != code {
+			t.Errorf("got %d %s, expected %s", res.StatusCode, got, code)
+		}
+		tl.logs(t, reference, `"code":"`+code+`"`, `"platform":"`+platform+`"`)
+	}
+	const absent = ltitest.Absent
+	for name, tt := range map[string]struct {
+		path, more string
+		diff       []string
+		code       string
+		platform   string
+	}{
+		"no hint":                    {"", "", []string{"login_hint", absent}, "login_hint_missing", "lms"},
+		"no target":                  {"", "", []string{"target_link_uri", absent}, "target_link_uri_missing", "lms"},
+		"a long hint":                {"", "", []string{"login_hint", strings.Repeat("x", 5000)}, "request_too_large", "lms"},
+		"a hint twice":               {"", "&login_hint=6", nil, "request_malformed", "lms"},
+		"another issuer":             {"", "", []string{"iss", "https://other.example/lti", "login_hint", absent}, "login_hint_missing", "other"},
+		"which of two is not said":   {"", "", []string{"client_id", absent, "login_hint", absent}, "login_hint_missing", ""},
+		"an unknown issuer":          {"", "", []string{"iss", "https://evil.example", "login_hint", absent}, "login_hint_missing", ""},
+		"named by the path":          {"/second", "", []string{"iss", absent}, "issuer_missing", "second"},
+		"named, with another's id":   {"/second", "", nil, "platform_unknown", "second"},
+		"named, and cannot be read":  {"/second", "&x=%zz", nil, "request_malformed", "second"},
+		"named, with another issuer": {"/other", "", []string{"client_id", absent, "login_hint", absent}, "login_hint_missing", "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			query := goodLogin(c, tl.host, tt.diff...).encode() + tt.more
+			refused(t, newBrowser(t).get(tl.url("/lti/login"+tt.path+"?"+query), "Accept", "application/json"), tt.code, tt.platform)
+		})
+	}
+	for name, tt := range map[string]struct{ more, code string }{
+		"no token":      {"", "id_token_missing"},
+		"a token twice": {"&id_token=a&id_token=b", "request_malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBrowser(t)
+			form := url.Values{"state": {tl.login(b).Get("state")}}.Encode() + tt.more
+			refused(t, b.post(tl.url("/lti/launch"), form, "Accept", "application/json"), tt.code, "lms")
+		})
+	}
+}
