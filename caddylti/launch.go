@@ -83,8 +83,18 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	ref.watch.passed(stepState, "")
 	var ask bool // the platform's storage has to say whose browser it is
 	how := st.Way
+	once := cmp.Or(st.Once, st.Nonce)
 	if err := st.proven(r); err != nil {
-		if st.Storage == "" || codeOf(err) != lti.CodeStateCookieMissing {
+		if codeOf(err) != lti.CodeStateCookieMissing {
+			return err
+		}
+		// A launch that took place has taken its cookie away.
+		if used, err := isUsed(r, ready, once); err != nil {
+			return err
+		} else if used {
+			return usedBefore()
+		}
+		if st.Storage == "" {
 			return err
 		}
 		how = wayStorage
@@ -109,12 +119,12 @@ func (h *Handler) launch(w http.ResponseWriter, r *http.Request, ref *refusal) e
 	}
 	// Only now, when everything else is in order, is the nonce used up; and
 	// whoever uses it first, wins.
-	fresh, err := useUp(r, ready, cmp.Or(st.Once, st.Nonce), time.Unix(st.At, 0).Add(2*stateLifetime+time.Minute).Sub(now))
+	fresh, err := useUp(r, ready, once, time.Unix(st.At, 0).Add(2*stateLifetime+time.Minute).Sub(now))
 	if err != nil {
 		return err
 	}
 	if !fresh {
-		return lti.Refuse(lti.CodeNonceReused, "this launch has been used before")
+		return usedBefore()
 	}
 	ref.watch.passed(stepOnce, "")
 	a.At, a.Way = now.Unix(), how
@@ -248,6 +258,10 @@ func useUp(r *http.Request, ready *ready, once string, left time.Duration) (bool
 		return false, unavailable(err)
 	}
 	return fresh, nil
+}
+
+func usedBefore() error {
+	return lti.Refuse(lti.CodeNonceReused, "this launch has been used before")
 }
 
 // isUsed reports whether useUp was called.

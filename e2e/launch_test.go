@@ -123,3 +123,20 @@ func TestFirstLaunch(t *testing.T) {
 		t.Errorf("after the launch: %d %s", res.StatusCode, res.body)
 	}
 }
+
+// Who comes back to the platform's form posts the launch again, and hears that,
+// not that the browser keeps no cookies: the launch itself took its cookie away.
+func TestLaunchPostedAgain(t *testing.T) {
+	tool := startTool(t, "", echo)
+	b := newBrowser(t)
+	auth := tool.login(b)
+	token := tool.platform.Token(tool.platform.Claims(auth.Get("nonce"), tool.url("/quiz")))
+	if res := tool.post(b, auth.Get("state"), token); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("launch: %d %s", res.StatusCode, res.body)
+	}
+	mustRefuse(t, tool, tool.post(b, auth.Get("state"), token, inFrame...), 401, "nonce_reused")
+	mustRefuse(t, tool, tool.post(newBrowser(t), auth.Get("state"), token, inFrame...), 401, "nonce_reused")
+	if res := b.get(tool.url("/quiz")); !strings.Contains(res.body, "user=user-1@lms") {
+		t.Errorf("afterwards: %d %s", res.StatusCode, res.body)
+	}
+}
