@@ -180,10 +180,10 @@ func (v *Verifier) checkTimes(m members, p *Platform, l *Launch) error {
 	t := now()
 	var ok bool
 	if l.Expires, ok = m.seconds("exp"); !ok {
-		return Refuse(CodeTimestampMissing, "exp is missing or not a number")
+		return Refuse(CodeTimestampMissing, "exp is missing or not a number of seconds since 1970")
 	}
 	if l.IssuedAt, ok = m.seconds("iat"); !ok {
-		return Refuse(CodeTimestampMissing, "iat is missing or not a number")
+		return Refuse(CodeTimestampMissing, "iat is missing or not a number of seconds since 1970")
 	}
 	if late := t.Sub(l.Expires); late >= p.Leeway {
 		return Refuse(CodeTokenExpired, "the token expired %s ago (leeway %s); compare the clocks if this happens at once", late.Round(time.Second), p.Leeway)
@@ -197,7 +197,7 @@ func (v *Verifier) checkTimes(m members, p *Platform, l *Launch) error {
 	if m.present("nbf") {
 		nbf, ok := m.seconds("nbf")
 		if !ok {
-			return Refuse(CodeTimestampMissing, "nbf is not a number")
+			return Refuse(CodeTimestampMissing, "nbf is not a number of seconds since 1970")
 		}
 		if early := nbf.Sub(t); early > p.Leeway {
 			return Refuse(CodeTokenFromFuture, "nbf is %s ahead of this server's clock (leeway %s); compare the clocks", early.Round(time.Second), p.Leeway)

@@ -439,6 +439,19 @@ func TestVerifyUsesTheRealClock(t *testing.T) {
 	}
 }
 
+// Milliseconds are a number, so the line in the log says that seconds are wanted.
+func TestMillisecondsAreExplained(t *testing.T) {
+	lms, p := testPlatform(t)
+	v := Verifier{Now: func() time.Time { return moment }}
+	for _, name := range []string{"exp", "iat", "nbf"} {
+		claims := ltitest.With(testClaims(lms), map[string]any{name: moment.UnixMilli()})
+		_, err := v.Verify(t.Context(), p, keysOf{lms.Key.JWK()}, lms.Token(claims), Expected{Nonce: testNonce})
+		if !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "number of seconds") {
+			t.Errorf("%s in milliseconds: %v", name, err)
+		}
+	}
+}
+
 func TestAlgorithmsIsACopy(t *testing.T) {
 	Algorithms()[0] = "none"
 	for _, alg := range Algorithms() {
