@@ -63,6 +63,7 @@ func (h *Handler) goOn(w http.ResponseWriter, r *http.Request, ready *ready, p *
 			return err
 		}
 		if location := origin + h.Base + "/login?probe=" + sealed; len(location) <= maxProbe {
+			h.logger.Info("login received; the browser is asked at this site's own address whether it keeps cookies", zap.String("platform", p.Name), zap.String("address", origin))
 			redirect(w, http.StatusFound, location)
 			return nil
 		}
@@ -358,6 +359,7 @@ func (h *Handler) serveLanding(w http.ResponseWriter, r *http.Request, sealed st
 		ref.page = "cookies_off"
 		return lti.Refuse(lti.CodeSessionMissing, "the browser keeps no cookie, not even in a window of its own")
 	}
+	h.logger.Info("the window keeps cookies, and goes on to its page")
 	redirect(w, http.StatusSeeOther, to.Target)
 	return nil
 }

@@ -124,8 +124,15 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := tt.browser(t)
+			before := len(tl.log.String())
 			res := b.get(tl.loginURL(tt.params...), tt.headers...)
 			loc := location(res)
+			// The access log has no logins, so each writes a line of its own, be it
+			// that nobody follows the redirect.
+			until(t, "a line about the login", func() bool {
+				line := tl.log.String()[before:]
+				return strings.Contains(line, `"msg":"login `) && strings.Contains(line, `"platform":"lms"`) && !strings.Contains(line, "cmid")
+			})
 			if res.StatusCode != http.StatusFound || loc == nil {
 				t.Fatalf("got %d: %s", res.StatusCode, res.body)
 			}
@@ -363,6 +370,7 @@ func TestStorage(t *testing.T) {
 	if res := window.get(landed.Header.Get("Location"), inFrame...); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != tl.url("/quiz") {
 		t.Fatalf("the window lands with %d at %s", res.StatusCode, res.Header.Get("Location"))
 	}
+	tl.logs(t, "the window keeps cookies")
 	if res := forgetful(t).get(landed.Header.Get("Location"), inFrame...); res.StatusCode != http.StatusUnauthorized || !strings.Contains(res.body, "Your browser keeps no cookies") {
 		t.Errorf("a window without cookies lands with %d %s", res.StatusCode, res.body)
 	}
