@@ -94,14 +94,15 @@ func (h *Handler) provisionHeaders() error {
 }
 
 // identityHeader reports whether the name, however it is spelled, is one that
-// this plugin vouches for. CGI folds hyphen, underscore and dot, so they are the
-// same here.
+// this plugin vouches for. CGI turns hyphens into underscores (RFC 3875 §4.1.18),
+// and servers that speak it do so with dots, or with whatever else is neither
+// letter nor digit: all of that is the same here.
 func identityHeader(name string) bool {
 	return foldedPrefix(name, "x-lti-") || foldedPrefix(name, "remote-")
 }
 
 // foldedPrefix reports whether name begins with prefix, which is in lower case
-// and has hyphens only.
+// and has letters, digits and hyphens only.
 func foldedPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {
 		return false
@@ -109,9 +110,10 @@ func foldedPrefix(name, prefix string) bool {
 	for i := range len(prefix) {
 		c := name[i]
 		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
 		case c >= 'A' && c <= 'Z':
 			c += 'a' - 'A'
-		case c == '_' || c == '.':
+		default:
 			c = '-'
 		}
 		if c != prefix[i] {

@@ -73,6 +73,7 @@ func TestIdentityHeader(t *testing.T) {
 	for _, name := range []string{
 		"Remote-User", "remote-user", "REMOTE_USER", "Remote_User", "Remote.User", "remote-", "Remote-Anything", "Remote-Addr", "rEmOtE_x",
 		"X-LTI-User-Id", "X-Lti-User-Id", "x_lti_user_id", "X.LTI.User", "X-LTI_Token", "x-lti-", "X_Lti-Custom-Foo", "X-Lti-Unheard-Of",
+		"Remote!User", "Remote~User", "remote+user", "X*LTI|User-Id", "X-LTI'Token",
 	} {
 		if !identityHeader(name) || !new(Handler).stripped(name) {
 			t.Errorf("%s would reach the app", name)
@@ -94,7 +95,7 @@ func TestIdentityHeader(t *testing.T) {
 func TestStrippedExtraHeaders(t *testing.T) {
 	h := &Handler{strip: []string{"X-Course", "Dnt"}}
 	for name, want := range map[string]bool{
-		"X-Course": true, "x-course": true, "X_Course": true, "X.COURSE": true, "DNT": true,
+		"X-Course": true, "x-course": true, "X_Course": true, "X.COURSE": true, "X~Course": true, "DNT": true,
 		"X-Courses": false, "X-Cours": false, "XCourse": false, "D-Nt": false,
 	} {
 		if got := h.stripped(name); got != want {
