@@ -19,6 +19,13 @@ const (
 	cookiePrefix      = "__Host-lti"
 	stateCookiePrefix = cookiePrefix + "-s-"
 
+	// markPrefix begins the name of a cookie that outlives the session's, which
+	// ends with the browser: what the app left there may not, and this one tells
+	// the next launch whose that is. It opens nothing. No browser keeps a cookie
+	// for longer than 400 days (RFC 6265bis).
+	markPrefix = cookiePrefix + "p"
+	markAge    = 400 * 24 * 60 * 60
+
 	// maxLogins is how many logins of one browser may be under way.
 	maxLogins = 20
 )
@@ -73,6 +80,7 @@ func keepsCookies(r *http.Request) bool {
 // ours reports whether a cookie is one of this plugin's, of whatever block.
 func ours(name string) bool {
 	rest, ok := strings.CutPrefix(name, cookiePrefix)
+	rest = strings.TrimPrefix(rest, "p")
 	return ok && (rest == "" || rest[0] == '-')
 }
 

@@ -59,6 +59,7 @@ func TestWithoutOurs(t *testing.T) {
 		{[]string{"a=1;__Host-lti=x;b=2"}, []string{"a=1;b=2"}},
 		{[]string{"__Host-lti-0123abcd=x; __Host-lti-s-t3x-ABC=y; a=1"}, []string{"a=1"}},
 		{[]string{"__Host-lti=x", "a=1", "b=2; __Host-lti-s-1-a=y"}, []string{"a=1", "b=2"}},
+		{[]string{"__Host-ltip=x; a=1; __Host-ltip-0123abcd=y"}, []string{"a=1"}},
 		{[]string{"__Host-lti =x; a=1"}, []string{"a=1"}},
 		{[]string{" __Host-lti=x ;a=1"}, []string{"a=1"}},
 		{[]string{"__Host-lti"}, nil},
@@ -66,6 +67,7 @@ func TestWithoutOurs(t *testing.T) {
 		{[]string{"__Host-lti=x; __Host-lti=y"}, nil},
 		// Not ours.
 		{[]string{"__Host-ltix=1; a=1"}, []string{"__Host-ltix=1; a=1"}},
+		{[]string{"__Host-ltipx=1"}, []string{"__Host-ltipx=1"}},
 		{[]string{"lti=1; a=__Host-lti"}, []string{"lti=1; a=__Host-lti"}},
 		{[]string{"x__Host-lti=1"}, []string{"x__Host-lti=1"}},
 	} {

@@ -165,6 +165,7 @@ type Handler struct {
 	pages   *page.Renderer
 	limits  session.Limits
 	cookie  string // name of the session cookie
+	mark    string // name of the cookie that outlives it
 	roles   []string
 	extra   []extraHeader
 	strip   []string // folded names of ExtraHeaders
@@ -295,6 +296,7 @@ func (h *Handler) provisionPaths() error {
 		return fmt.Errorf("forward_auth: %w", err)
 	}
 	h.cookie = sessionCookieName(h.Base)
+	h.mark = markPrefix + strings.TrimPrefix(h.cookie, cookiePrefix)
 	return nil
 }
 

@@ -305,7 +305,7 @@ func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *read
 		return unavailable(err)
 	}
 	stranger := func(id string) bool { return !session.IsOf(site, id, a.Person) }
-	if slices.ContainsFunc(ids, stranger) {
+	if slices.ContainsFunc(ids, stranger) || slices.ContainsFunc(cookies(r, h.mark), stranger) {
 		if err := h.forget(w, r, ready); err != nil {
 			return err
 		}
@@ -313,6 +313,7 @@ func (h *Handler) newSession(w http.ResponseWriter, r *http.Request, ready *read
 		return unavailable(err)
 	}
 	setCookie(w, h.cookie, id, 0)
+	setCookie(w, h.mark, session.Mark(site, a.Person), markAge)
 	return nil
 }
 

@@ -129,6 +129,7 @@ func (h *Handler) serveLogout(w http.ResponseWriter, r *http.Request) error {
 		return h.refuse(w, r, &refusal{err: err, form: true})
 	}
 	setCookie(w, h.cookie, "", -1)
+	setCookie(w, h.mark, "", -1)
 	if !forPerson(r, true) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)

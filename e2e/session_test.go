@@ -323,8 +323,8 @@ func TestLoginsUnderWay(t *testing.T) {
 					t.Errorf("the oldest logins but %d: %v, expected state_cookie_missing", i, err)
 				}
 			}
-			if len(v.cookies) != 1 {
-				t.Errorf("%d cookies are left, expected the session alone: %v", len(v.cookies), v.cookies)
+			if len(v.cookies) != 2 || v.cookies["__Host-ltip"] == "" {
+				t.Errorf("%d cookies are left, expected the session's and the one that outlives it: %v", len(v.cookies), v.cookies)
 			}
 		})
 	}
@@ -383,6 +383,9 @@ func TestCookieAttributes(t *testing.T) {
 			case strings.HasPrefix(name, "__Host-lti-s-") && value != "":
 				kind = "login"
 				want = append(want, "Max-Age=600")
+			case strings.HasPrefix(name, "__Host-ltip") && value != "":
+				kind = "mark"
+				want = append(want, "Max-Age=34560000")
 			case value == "":
 				kind = "removal"
 				want = append(want, "Max-Age=0")
@@ -415,7 +418,7 @@ func TestCookieAttributes(t *testing.T) {
 		check("page", b.get(tool.url(strings.TrimSuffix(base, "lti"))))
 		check("logout", b.post(tool.url(base+"/logout"), ""))
 	}
-	if seen["login"] < 44 || seen["session"] != 4 || seen["removal"] < 8 {
+	if seen["login"] < 44 || seen["session"] != 4 || seen["mark"] != 4 || seen["removal"] < 10 {
 		t.Errorf("saw %v", seen)
 	}
 }
@@ -439,7 +442,7 @@ func TestSessionIsForOneSite(t *testing.T) {
 	ids := map[*tool]string{main: b.cookie("tool.localhost", "__Host-lti"), other: b.cookie("other.localhost", "__Host-lti")}
 	names := make(map[string]bool)
 	for name, val := range b.jar["tool.localhost"] {
-		if !strings.HasPrefix(name, "__Host-lti-s-") {
+		if !strings.HasPrefix(name, "__Host-lti-s-") && !strings.HasPrefix(name, "__Host-ltip") {
 			names[name] = true
 			if name != "__Host-lti" {
 				ids[wiki] = val

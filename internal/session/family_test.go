@@ -192,11 +192,17 @@ func TestNobodyElseInTheFamily(t *testing.T) {
 // An id tells whose it was, to those who know whom to ask about.
 func TestIsOf(t *testing.T) {
 	m := newManager(t, newSpy(t))
-	id := create(t, m, ann, nil)
+	id, mark := create(t, m, ann, nil), Mark(site, ann)
+	if _, err := m.Find(t.Context(), site, mark, limits); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a mark lets in: %v", err)
+	}
 	for _, c := range []struct {
 		site, id, person string
 		want             bool
 	}{
+		{site, mark, ann, true},
+		{site, mark, bob, false},
+		{"other.example/lti", mark, ann, false},
 		{site, id, ann, true},
 		{site, id, bob, false},
 		{"other.example/lti", id, ann, false},

@@ -261,11 +261,8 @@ type New struct {
 
 // Create makes a session and returns the id for the browser.
 func (m *Manager) Create(ctx context.Context, n New, lim Limits) (string, error) {
-	var raw [idSize]byte
 	now := m.now()
-	binary.BigEndian.PutUint32(raw[:4], uint32(now.Unix()/60)) //nolint:gosec // fits until the year 10136
-	_, _ = rand.Read(raw[4 : 4+secretSize])                    // never fails
-	copy(raw[4+secretSize:], tag(n.Site, n.Person, raw[:4+secretSize]))
+	raw := newID(n.Site, n.Person, now)
 	s := &Session{person: n.Person, launch: n.Launch, created: now, data: n.Data}
 	s.key = storeKey(raw[:4], hash(n.Site, raw[:]))
 	s.lastUsed.Store(now.UnixMilli())
@@ -432,6 +429,13 @@ func (m *Manager) Member(ctx context.Context, member *Member, lim Limits) (*Sess
 		return nil, ErrNotFound
 	}
 	return m.find(ctx, sum, member.Key, lim)
+}
+
+// Mark returns what IsOf takes for an id made for the person at the site, but
+// which is none: it lets nobody in.
+func Mark(site, person string) string {
+	raw := newID(site, person, time.Unix(0, 0))
+	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
 // IsOf reports whether an id was made for the person at the site, even if its
@@ -786,6 +790,14 @@ func hashOf(texts ...string) [sha256.Size]byte {
 func tag(site, person string, random []byte) []byte {
 	sum := hashOf("person", site, person, string(random))
 	return sum[:tagSize]
+}
+
+// newID makes an id. It begins with the minute in which its session was made.
+func newID(site, person string, now time.Time) (raw [idSize]byte) {
+	binary.BigEndian.PutUint32(raw[:4], uint32(now.Unix()/60)) //nolint:gosec // fits until the year 10136
+	_, _ = rand.Read(raw[4 : 4+secretSize])                    // never fails
+	copy(raw[4+secretSize:], tag(site, person, raw[:4+secretSize]))
+	return raw
 }
 
 // decodeID reads an id.
