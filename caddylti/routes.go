@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
 	"github.com/caddy-lti/lti/internal/page"
 	"github.com/caddy-lti/lti/lti"
 )
@@ -169,6 +171,8 @@ func (h *Handler) serveAuth(w http.ResponseWriter, r *http.Request) error {
 	case len(h.roles) > 0 && !v.facts.hasRole(h.roles):
 		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeRoleRefused, "none of the person's roles is allowed here"), platform: v.facts.Platform})
 	}
+	// The access log has the headers of answers.
+	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	h.cleanRequest(r, v, false)
 	for _, f := range h.identity(v) {
 		w.Header()[f.name] = f.vals

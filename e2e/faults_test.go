@@ -583,7 +583,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 	behind := "log\n\thandle /proxied/* {\n\t\treverse_proxy " + app.addr + "\n\t}\n\thandle {\n\t\t" + echo + "\n\t}"
 	tool := &tool{host: "tool.localhost", base: "/lti", platform: p}
 	tool.caddy = startCaddy(t, global(ltiGlobal+"\n\tlog {\n\t\tlevel DEBUG\n\t\texclude http.handlers.reverse_proxy http.reverse_proxy.transport.http\n\t}")+
-		toolSite(p, "\t\theaders full\n\t\theader X-Given {http.lti.user.given_name}", behind))
+		toolSite(p, "\t\theaders full\n\t\theader X-Given {http.lti.user.given_name}\n\t\tforward_auth 127.0.0.1", behind))
 
 	secrets := make(map[string]string) // text → what it is
 	hide := func(what, text string) string {
@@ -670,7 +670,7 @@ func TestLogsTellNoSecrets(t *testing.T) {
 		form := url.Values{"state": {state}, "id_token": {token(ltitest.With(p.Claims(nonce, tool.url("/page")), people(i)))}}
 		cookies := v.with(v.cookies)
 		post(v, form, http.StatusSeeOther)
-		visit(v, "/page", "/proxied/x", "/lti/", "/lti/jwks.json")
+		visit(v, "/page", "/proxied/x", "/lti/", "/lti/jwks.json", "/lti/auth")
 		post(cookies, form, http.StatusUnauthorized) // once more
 		post(tool.newVisitor(t), form, http.StatusForbidden)
 		if i == 1 {
