@@ -40,7 +40,8 @@ const (
 
 // Caller makes authorised requests to a platform. An answer whose status is not
 // 2xx is an error. It sends no Accept but that in header, and shows its
-// credential only to the platform whose launch it belongs to.
+// credential only to the platform whose launch it belongs to. With a maxBytes of
+// 0 nobody reads the body: what breaks off in it, or is too much, is no error.
 type Caller interface {
 	Call(ctx context.Context, scopes []string, method, url string, header http.Header, body []byte, maxBytes int64) (http.Header, []byte, error)
 }
@@ -230,7 +231,7 @@ func (c *Client) DeleteLineItem(ctx context.Context, url string) error {
 	if e != nil {
 		return e
 	}
-	if _, _, err := c.caller.Call(ctx, scopes, http.MethodDelete, url, nil, nil, maxAnswer); err != nil {
+	if _, _, err := c.caller.Call(ctx, scopes, http.MethodDelete, url, nil, nil, 0); err != nil {
 		return wrap(opDelete, err)
 	}
 	return nil
@@ -286,7 +287,7 @@ func (c *Client) SendScore(ctx context.Context, lineItem string, s Score) error 
 	if err != nil {
 		return fault.Invalid(opScore, err)
 	}
-	if _, _, err := c.caller.Call(ctx, scopes, http.MethodPost, url, http.Header{"Content-Type": {typeScore}}, body, maxAnswer); err != nil {
+	if _, _, err := c.caller.Call(ctx, scopes, http.MethodPost, url, http.Header{"Content-Type": {typeScore}}, body, 0); err != nil {
 		return wrap(opScore, err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package httpx
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
@@ -18,6 +19,9 @@ type Request struct {
 	Header   http.Header
 	Body     []byte
 	MaxBytes int64 // of the answer's body
+	// StatusOnly says that nobody reads the body of a success: [Client.Do] returns
+	// one without it where it is too large or breaks off.
+	StatusOnly bool
 }
 
 // The phases of a request, for errors: who reads "wait for the answer" knows
@@ -30,8 +34,9 @@ const (
 )
 
 // Do sends one request, which may carry a credential: it never follows a
-// redirect, but returns it as it is. Otherwise the rules of [Client.Get] hold.
-// Errors say in which phase it failed, and hold no query, header or body.
+// redirect, but returns it as it is. An answer that is no success and has too
+// large a body comes without it, for its status says enough. Otherwise the rules
+// of [Client.Get] hold. Errors say in which phase it failed, and hold no query, header or body.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -41,10 +46,15 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 	defer resp.Body.Close()
 	answer, err := complete(resp, u, r.MaxBytes)
-	if err != nil {
+	success := resp.StatusCode >= 200 && resp.StatusCode <= 299
+	switch {
+	case err == nil:
+		return answer, nil
+	case success && r.StatusOnly, !success && errors.Is(err, ErrTooLarge):
+		return &Response{Status: resp.StatusCode, Reason: reason(resp), Header: resp.Header, URL: u.String()}, nil
+	default:
 		return nil, fmt.Errorf("%s: %w", r.what(u), err)
 	}
-	return answer, nil
 }
 
 // what says of a request for u what it does, for messages.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +156,45 @@ func TestDoSaysWhatFailed(t *testing.T) {
 			}
 			checkMessage(t, err)
 		})
+	}
+}
+
+// What a status says stands, whatever comes behind it.
+func TestDoWithoutBody(t *testing.T) {
+	s := newPlainSite(t, Config{})
+	large := strings.Repeat("x", 100)
+	s.handle("/large/{status}", func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.PathValue("status"))
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, large)
+	})
+	s.handle("/broken/{status}", func(w http.ResponseWriter, r *http.Request) {
+		status, _ := strconv.Atoi(r.PathValue("status"))
+		w.Header().Set("Content-Length", "50")
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, "x")
+	})
+	for _, tt := range []struct {
+		path       string
+		statusOnly bool
+		want       int // status; 0 is an error
+	}{
+		{"/large/503", false, 503},
+		{"/large/503", true, 503},
+		{"/large/307", false, 307},
+		{"/large/200", true, 200},
+		{"/large/200", false, 0},
+		{"/broken/200", true, 200},
+		{"/broken/200", false, 0},
+		{"/broken/400", true, 0}, // its words would have said more
+	} {
+		resp, err := s.client.Do(t.Context(), &Request{Method: "POST", URL: s.URL + tt.path, MaxBytes: 99, StatusOnly: tt.statusOnly})
+		switch {
+		case tt.want == 0 && err == nil, tt.want != 0 && (err != nil || resp.Status != tt.want || resp.Header.Get("Retry-After") != "7"):
+			t.Errorf("%s, %t: %+v, %v", tt.path, tt.statusOnly, resp, err)
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ type Request struct {
 	Accept      string // empty sends none: platforms differ on */*
 	ContentType string
 	Body        []byte
-	MaxBytes    int64 // of the answer; 0 means 1 MiB
+	MaxBytes    int64 // of the answer; 0 means 1 MiB, of which a success need not have any
 }
 
 // Response is an answer with a status of 200 to 299.
@@ -217,7 +217,7 @@ func (r *Request) with(tok *token) *httpx.Request {
 	if limit <= 0 {
 		limit = defaultMaxBytes
 	}
-	return &httpx.Request{Method: r.Method, URL: r.URL, Header: h, Body: r.Body, MaxBytes: limit}
+	return &httpx.Request{Method: r.Method, URL: r.URL, Header: h, Body: r.Body, MaxBytes: limit, StatusOnly: r.MaxBytes <= 0}
 }
 
 // refusal is the error for an answer that is no success.
@@ -238,7 +238,8 @@ type Session struct {
 func (c *Client) For(a Access) *Session { return &Session{client: c, access: a} }
 
 // Call makes a request with a token for scopes and returns the answer's header
-// and body; see [Client.Do].
+// and body; see [Client.Do]. With a maxBytes of 0 the body of a success may be
+// missing.
 func (s *Session) Call(ctx context.Context, scopes []string, method, url string, header http.Header, body []byte, maxBytes int64) (http.Header, []byte, error) {
 	resp, err := s.client.Do(ctx, s.access, scopes, Request{
 		Method: method, URL: url, Body: body, MaxBytes: maxBytes,

@@ -804,6 +804,16 @@ func TestOverTheWire(t *testing.T) {
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/stolen", http.StatusTemporaryRedirect)
 	})
+	large := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, strings.Repeat("x", defaultMaxBytes+1))
+		}
+	}
+	mux.HandleFunc("/taken", large(200))
+	mux.HandleFunc("/repair", large(503))
+	mux.HandleFunc("/tokens/repair", large(503))
+	mux.HandleFunc("/tokens/page", large(200))
 	mux.HandleFunc("/stolen", func(http.ResponseWriter, *http.Request) { t.Error("the redirect was followed") })
 
 	rule, err := httpx.ParseAllow(srv.Listener.Addr().String())
@@ -827,6 +837,27 @@ func TestOverTheWire(t *testing.T) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Kind != Redirected || e.Retry || strings.Contains(e.Error(), "S3cr3t") {
 		t.Errorf("moved: %v", err)
+	}
+
+	// A page of any size is no verdict on what was sent.
+	if _, _, err := session.Call(t.Context(), []string{scopeScore}, "POST", srv.URL+"/taken", h, nil, 0); err != nil {
+		t.Errorf("taken: %v", err)
+	}
+	_, _, err = session.Call(t.Context(), []string{scopeScore}, "GET", srv.URL+"/taken", h, nil, 1<<10)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != MalformedAnswer || e.Retry {
+		t.Errorf("a list without end: %v", err)
+	}
+	_, _, err = session.Call(t.Context(), []string{scopeScore}, "POST", srv.URL+"/repair", h, nil, 0)
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != ServerError || !e.Retry {
+		t.Errorf("under repair: %v", err)
+	}
+	for path, kind := range map[string]Kind{"/tokens/repair": ServerError, "/tokens/page": MalformedAnswer} {
+		repaired := p
+		repaired.TokenURL = srv.URL + path
+		_, _, err := c.For(Access{Platform: &repaired, Origins: []string{srv.URL}}).Call(t.Context(), nil, "GET", srv.URL+"/li", nil, nil, 0)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Kind != kind || !e.Retry || !e.Token {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 
 	stream, body, err := session.Open(t.Context(), []string{scopeScore}, "GET", srv.URL+"/list?S3cr3t", nil, 100)

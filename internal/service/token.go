@@ -264,6 +264,7 @@ func (c *Client) fetch(k key, p *Platform) (*token, *Error) {
 	switch {
 	case err != nil:
 		e = failure(c.ctx, p.Name, p.TokenURL, err)
+		e.Retry = e.Retry || e.Kind == MalformedAnswer // such as a page that says what is being repaired
 	case resp.Status == http.StatusOK || resp.Status == http.StatusCreated:
 		// A lifetime counts from the request: the platform's may have begun then.
 		if tok, e = parseToken(resp.Body, asked, k.scopes); e != nil {
