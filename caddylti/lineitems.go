@@ -1,6 +1,7 @@
 package caddylti
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 type gradebook struct {
 	*ags.Client
 	course *course
+	handle *destination // that the call brought in place of its names
 }
 
 // gradebook finds the course that a call is about, for an instructor or a key.
@@ -31,8 +33,16 @@ func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...s
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	var at *course
-	switch {
+	var (
+		at   *course
+		d    *destination
+		more string
+	)
+	switch sealed := r.URL.Query().Get("score_handle"); {
+	case c.key != nil && sealed != "":
+		if d, err = h.handleOf(r, ready, c.key, sealed, what); err == nil {
+			at, more = &d.course, d.LineItem
+		}
 	case c.key != nil:
 		at, err = h.courseByQuery(r, ready, c, what)
 	case !c.instructor():
@@ -46,7 +56,6 @@ func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...s
 	if err := at.mustGrant(scopes...); err != nil {
 		return nil, err
 	}
-	var more string
 	if c.visit != nil && c.visit.facts.Grades != nil {
 		more = c.visit.facts.Grades.LineItem
 	}
@@ -54,7 +63,7 @@ func (h *Handler) gradebook(r *http.Request, c *caller, what string, scopes ...s
 	if err != nil {
 		return nil, refuseAPI(http.StatusConflict, problemService, "%s", err)
 	}
-	return &gradebook{client, at}, nil
+	return &gradebook{client, at, d}, nil
 }
 
 // mustBeOfCourse refuses a line item of another course: it has to lie below the
@@ -272,13 +281,20 @@ func (h *Handler) apiResults(w http.ResponseWriter, r *http.Request, c *caller, 
 		if err != nil {
 			return refuseAPI(http.StatusConflict, problemService, "%s", err)
 		}
-		book, user, lineItem = &gradebook{client, at}, f.Subject, f.Grades.LineItem
+		book, user, lineItem = &gradebook{Client: client, course: at}, f.Subject, f.Grades.LineItem
 	} else if book, err = h.gradebook(r, c, allowResults, ags.ScopeResultReadOnly); err != nil {
 		return err
 	}
 	own := c.visit != nil && c.visit.facts.Grades != nil && (lineItem == "" || lineItem == c.visit.facts.Grades.LineItem)
 	if own {
 		lineItem = c.visit.facts.Grades.LineItem
+	}
+	if d := book.handle; d != nil {
+		if (user != "" && user != d.User) || (lineItem != "" && d.LineItem != "" && lineItem != d.LineItem) {
+			return refuseAPI(http.StatusForbidden, problemForbidden, "the score_handle is for another learner or line item")
+		}
+		own = d.LineItem != ""
+		user, lineItem = d.User, cmp.Or(d.LineItem, lineItem)
 	}
 	if lineItem == "" {
 		return invalid("lineItem", "the launch has no line item of its own: say which is meant")

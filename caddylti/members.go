@@ -40,11 +40,8 @@ func (h *Handler) rosterCourse(r *http.Request, c *caller) (*course, error) {
 	if sealed == "" {
 		return h.courseByQuery(r, ready, c, allowMembers)
 	}
-	d, err := h.openHandle(r, ready, sealed)
+	d, err := h.handleOf(r, ready, c.key, sealed, allowMembers)
 	if err != nil {
-		return nil, err
-	}
-	if err := c.key.covers(d.Platform, d.Context, allowMembers); err != nil {
 		return nil, err
 	}
 	return h.knownCourse(r, ready, d.Platform, d.Context)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caddy-lti/lti/ags"
 	"github.com/caddy-lti/lti/internal/outbox"
@@ -214,6 +215,15 @@ func (k *APIKey) covers(platform, context, what string) error {
 	return nil
 }
 
+// handleOf opens a score_handle of a call with a key, if the key covers its course.
+func (h *Handler) handleOf(r *http.Request, ready *ready, k *APIKey, sealed, what string) (*destination, error) {
+	d, err := h.openHandle(r, ready, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return d, k.covers(d.Platform, d.Context, what)
+}
+
 // courseKey is where the store has the services of a course, for keys.
 func courseKey(site string, registration []byte, context string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %x %q", site, registration, context))
@@ -249,7 +259,7 @@ func (h *Handler) courseByQuery(r *http.Request, ready *ready, c *caller, what s
 	q := r.URL.Query()
 	name, id := q.Get("platform"), q.Get("context")
 	if name == "" || id == "" {
-		return nil, invalid("context", "with a key, the query has to name platform and context")
+		return nil, invalid("context", "with a key, the query has to name platform and context, or to bring a score_handle")
 	}
 	if err := c.key.covers(name, id, what); err != nil {
 		return nil, err
@@ -297,13 +307,14 @@ func readScore(w http.ResponseWriter, r *http.Request) (*scoreBody, error) {
 	}
 	body := &scoreBody{Score: *s}
 	var own struct {
+		UserID   *string `json:"userId"`
 		LineItem *string `json:"lineItem"`
 		Handle   *string `json:"score_handle"`
 	}
 	if err := json.Unmarshal(data, &own); err != nil {
 		return nil, invalid("lineItem", "lineItem and score_handle are texts")
 	}
-	for name, val := range map[string]*string{"lineItem": own.LineItem, "score_handle": own.Handle} {
+	for name, val := range map[string]*string{"userId": own.UserID, "lineItem": own.LineItem, "score_handle": own.Handle} {
 		if val != nil && *val == "" {
 			return nil, invalid(name, "it is empty: leave it out, or say which is meant")
 		}
@@ -389,8 +400,8 @@ func (h *Handler) postScore(w http.ResponseWriter, r *http.Request, c *caller) (
 		}
 	}
 	idempotency := r.Header.Get("Idempotency-Key")
-	if len(idempotency) > 255 {
-		return nil, invalid("Idempotency-Key", "it is longer than 255 bytes")
+	if len(idempotency) > 255 || !utf8.ValidString(idempotency) {
+		return nil, invalid("Idempotency-Key", "expected at most 255 bytes of UTF-8")
 	}
 	if err := c.mustBeSure(); err != nil {
 		return nil, err
@@ -453,8 +464,9 @@ func (h *Handler) mustKnow(d *destination, extensions map[string]json.RawMessage
 
 // scoreDestination returns where a score goes, and whose it is to ask for.
 func (h *Handler) scoreDestination(r *http.Request, ready *ready, c *caller, body *scoreBody) (*destination, string, error) {
+	sealed := cmp.Or(body.Handle, r.URL.Query().Get("score_handle"))
 	if c.visit != nil {
-		if body.Handle != "" {
+		if sealed != "" {
 			return nil, "", invalid("score_handle", "it is for keys; a launch knows where its scores go")
 		}
 		if c.page && body.ScoringUserID != "" && body.ScoringUserID != c.visit.facts.Subject {
@@ -471,16 +483,9 @@ func (h *Handler) scoreDestination(r *http.Request, ready *ready, c *caller, bod
 		}
 		return d, h.ownerOf(r, c), nil
 	}
-	sealed := body.Handle
-	if sealed == "" {
-		sealed = r.URL.Query().Get("score_handle")
-	}
 	if sealed != "" {
-		d, err := h.openHandle(r, ready, sealed)
+		d, err := h.handleOf(r, ready, c.key, sealed, allowScores)
 		if err != nil {
-			return nil, "", err
-		}
-		if err := c.key.covers(d.Platform, d.Context, allowScores); err != nil {
 			return nil, "", err
 		}
 		if (body.UserID != "" && body.UserID != d.User) || (body.LineItem != "" && body.LineItem != d.LineItem) {
@@ -546,6 +551,8 @@ func (b *backend) enqueue(ctx context.Context, d *destination, score ags.Score, 
 	switch {
 	case errors.Is(err, outbox.ErrOlder):
 		return entry, invalid("timestamp", "a newer score of this learner and line item has been taken already")
+	case errors.Is(err, outbox.ErrAncient):
+		return entry, invalid("timestamp", "it lies before 1970")
 	case errors.Is(err, outbox.ErrAhead):
 		return entry, invalid("timestamp", "it is more than 60 s ahead of this server's clock")
 	case errors.Is(err, outbox.ErrKeyReused):

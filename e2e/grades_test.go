@@ -339,11 +339,16 @@ func TestAPIRefuses(t *testing.T) {
 		{"a long comment", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "comment": "` + strings.Repeat("x", 11<<10) + `"}`, nil, 422, "invalid", "comment"},
 		{"a comment of 1 MB", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "comment": "` + strings.Repeat("x", 1<<20) + `"}`, nil, 422, "request_too_large", ""},
 		{"ahead", token, "POST", "scores", fmt.Sprintf(`{"scoreGiven": 8, "scoreMaximum": 10, "timestamp": %q}`, time.Now().Add(2*time.Minute).UTC().Format(time.RFC3339Nano)), nil, 422, "invalid", "timestamp"},
+		{"before 1970", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "timestamp": "1960-01-01T00:00:00Z"}`, nil, 422, "invalid", "timestamp"},
+		{"a key of repeats in Latin-1", token, "POST", "scores", good, []string{"Idempotency-Key", "\xe9"}, 422, "invalid", "Idempotency-Key"},
+		{"nobody", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "userId": ""}`, nil, 422, "invalid", "userId"},
 		{"no time", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "timestamp": "yesterday"}`, nil, 422, "invalid", "timestamp"},
 		{"not final", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "gradingProgress": "Pending"}`, nil, 422, "invalid", "gradingProgress"},
 		{"no score", token, "POST", "scores", `{"activityProgress": "Started"}`, nil, 422, "invalid", "gradingProgress"},
 		{"a wait too long", token, "POST", "scores?wait=1h", good, nil, 422, "invalid", "wait"},
 		{"a handle with a launch", token, "POST", "scores", `{"scoreGiven": 8, "scoreMaximum": 10, "score_handle": "x"}`, nil, 422, "invalid", "score_handle"},
+		{"a handle in the query with a launch", token, "POST", "scores?score_handle=x", good, nil, 422, "invalid", "score_handle"},
+		{"a made-up handle for line items", gradeKey, "GET", "lineitems?score_handle=AAAA", "", nil, 422, "invalid", "score_handle"},
 		{"a key without a place", gradeKey, "POST", "scores", good, nil, 422, "invalid", "context"},
 		{"a key for a course nobody came from", gradeKey, "GET", "lineitems?platform=demo&context=c-99", "", nil, 409, "service_missing", ""},
 		{"a key for another platform", gradeKey, "GET", "lineitems?platform=moodle&context=c-31", "", nil, 403, "forbidden", ""},
@@ -450,6 +455,18 @@ func TestGradebookCalls(t *testing.T) {
 	// A key, after everybody has gone: by a handle, and by names.
 	if res := s.call(t, gradeKey, "POST", "scores?wait=20s", fmt.Sprintf(`{"scoreGiven": 3, "scoreMaximum": 4, "score_handle": %q}`, handle)); res.json(t)["state"] != "delivered" {
 		t.Errorf("by handle: %s", res.body)
+	}
+	if res := s.call(t, gradeKey, "GET", "results?score_handle="+handle, ""); res.StatusCode != http.StatusOK || strings.Count(res.body, `"userId"`) != 1 || !strings.Contains(res.body, `"userId":"u-2002"`) {
+		t.Errorf("results by handle: %d %s", res.StatusCode, res.body)
+	}
+	if res := s.call(t, gradeKey, "GET", "results?score_handle="+handle+"&userId=u-2003", ""); res.StatusCode != http.StatusForbidden {
+		t.Errorf("another's results by handle: %d %s", res.StatusCode, res.body)
+	}
+	if res := s.call(t, gradeKey, "GET", "lineitems?tag=essay&score_handle="+handle, ""); res.StatusCode != http.StatusOK || !strings.Contains(res.body, id) {
+		t.Errorf("line items by handle: %d %s", res.StatusCode, res.body)
+	}
+	if res := s.call(t, "0123456789abcdefghijklmX", "GET", "lineitems?score_handle="+handle, ""); res.StatusCode != http.StatusForbidden {
+		t.Errorf("line items by handle, with a key for another course: %d", res.StatusCode)
 	}
 	if res := s.call(t, "0123456789abcdefghijklmX", "POST", "scores?score_handle="+handle, `{"scoreGiven": 3, "scoreMaximum": 4}`); res.StatusCode != http.StatusForbidden {
 		t.Errorf("by handle, with a key for another course: %d", res.StatusCode)

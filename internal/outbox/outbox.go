@@ -35,6 +35,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,8 @@ var (
 	ErrKeyReused = errors.New("outbox: idempotency key used for something else")
 	// ErrOlder says that the lane has a newer entry.
 	ErrOlder = errors.New("outbox: not newer than the last one")
+	// ErrAncient is the [ErrInvalid] of a time before 1970.
+	ErrAncient = fmt.Errorf("%w: time before 1970", ErrInvalid)
 	// ErrAhead says that the time given lies too far in the future.
 	ErrAhead = errors.New("outbox: time lies ahead")
 	// ErrNotDead says that only dead entries can be tried again.

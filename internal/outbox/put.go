@@ -34,7 +34,7 @@ func (n *New) check(now time.Time) error {
 	case n.Time.IsZero():
 		return nil
 	case n.Time.Unix() <= 0:
-		return fmt.Errorf("%w: time before 1970", ErrInvalid)
+		return ErrAncient
 	case n.Time.Sub(now) > MaxAhead:
 		return fmt.Errorf("%w: %s is more than %s from now", ErrAhead, n.Time.Format(time.RFC3339Nano), MaxAhead)
 	}
