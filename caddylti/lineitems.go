@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-lti/lti/ags"
 	"github.com/caddy-lti/lti/nrps"
 )
@@ -152,7 +154,7 @@ func (h *Handler) apiLineItems(w http.ResponseWriter, r *http.Request, c *caller
 		return err
 	}
 	q := r.URL.Query()
-	return writeList(w, book.LineItems(r.Context(), ags.Filter{
+	return writeList(h.logger, w, book.LineItems(r.Context(), ags.Filter{
 		ResourceLinkID: q.Get("resource_link_id"), ResourceID: q.Get("resource_id"), Tag: q.Get("tag"),
 	}))
 }
@@ -304,12 +306,12 @@ func (h *Handler) apiResults(w http.ResponseWriter, r *http.Request, c *caller, 
 			return err
 		}
 	}
-	return writeList(w, book.Results(r.Context(), lineItem, user))
+	return writeList(h.logger, w, book.Results(r.Context(), lineItem, user))
 }
 
 // writeList sends a list as it comes. One that cannot be finished is cut off
 // before it closes; if not even its beginning came, it is a refusal.
-func writeList[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
+func writeList[T any](logger *zap.Logger, w http.ResponseWriter, list iter.Seq2[T, error]) error {
 	begun := false
 	begin := func() {
 		if !begun {
@@ -324,7 +326,9 @@ func writeList[T any](w http.ResponseWriter, list iter.Seq2[T, error]) error {
 			if !begun {
 				return platformProblem(err)
 			}
+			logger.Error("a list could not be read to its end, and the answer was cut off", zap.Error(err))
 			// The connection is cut, so that nobody takes it for the whole.
+			_ = http.NewResponseController(w).Flush() // what came is on its way first
 			panic(http.ErrAbortHandler)
 		}
 		doc, err := json.Marshal(item)

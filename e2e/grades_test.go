@@ -480,6 +480,11 @@ func TestGradebookCalls(t *testing.T) {
 	if res := s.call(t, token, "DELETE", path, ""); res.StatusCode != http.StatusNoContent {
 		t.Errorf("deleted: %d %s", res.StatusCode, res.body)
 	}
+	// A list of which the platform answers a part only is cut off.
+	s.fault(t, "reset", "faults", "page_size", "1", "ags", "half")
+	if res, body, err := s.stream(t, token, "lineitems"); res.StatusCode != http.StatusOK || err == nil || json.Valid([]byte(body)) || !strings.HasPrefix(body, `[{"id":`) {
+		t.Errorf("half a list: %d %q, %v", res.StatusCode, body, err)
+	}
 	// What the platform does not answer is said.
 	s.fault(t, "ags", "down")
 	if res := s.call(t, token, "GET", "lineitems", ""); res.StatusCode != http.StatusBadGateway || res.json(t)["code"] != "platform_unreachable" {
