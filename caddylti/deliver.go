@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-lti/lti/ags"
+	"github.com/caddy-lti/lti/internal/httpx"
 	"github.com/caddy-lti/lti/internal/outbox"
 	"github.com/caddy-lti/lti/internal/service"
 	"github.com/caddy-lti/lti/store"
@@ -171,7 +173,11 @@ func (a *App) lineItemOf(ctx context.Context, ready *ready, client *ags.Client, 
 			return "", err
 		}
 	}
-	// Its origin has to be one that the launch named, or the next call refuses it.
+	// One that no score can be sent to is looked for again: the platform may have
+	// been mended by then.
+	if origin, err := httpx.Origin(item.ID); err != nil || !slices.Contains(originsOf(d.LineItems), origin) {
+		return item.ID, nil //nolint:nilerr // who sends to it says what is wrong
+	}
 	if err := ready.store.Put(ctx, key, []byte(item.ID), handleLifetime); err != nil {
 		return "", err
 	}

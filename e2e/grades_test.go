@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -13,8 +14,12 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddy-lti/lti/ags"
+	"github.com/caddy-lti/lti/internal/ltitest"
 )
 
 // gradedSite is a site with an API whose platform is the demo LMS, and the app
@@ -523,6 +528,50 @@ func TestLineItemIsMadeOnce(t *testing.T) {
 	teacher := s.open(newBrowser(t), "u-1001", "c-31", "quiz-one")
 	if res := s.call(t, teacher, "GET", "lineitems", ""); strings.Count(res.body, `"label"`) != 2 {
 		t.Errorf("the course has %s", res.body)
+	}
+}
+
+// A line item that no score may be sent to is not kept for the next one: the
+// platform may have been mended.
+func TestUnusableLineItem(t *testing.T) {
+	var mended atomic.Bool
+	var at string
+	at = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		item := "https://elsewhere.invalid/items/1"
+		if mended.Load() {
+			item = at + "/items/1"
+		}
+		switch r.URL.Path {
+		case "/token":
+			_, _ = io.WriteString(w, `{"access_token": "abc", "token_type": "Bearer", "expires_in": 3600}`)
+		case "/items":
+			_, _ = fmt.Fprintf(w, `[{"id": %q, "label": "Quiz", "scoreMaximum": 10, "resourceLinkId": "link-1"}]`, item)
+		case "/items/1/scores":
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	})
+	var token atomic.Value
+	app := serve(t, func(_ http.ResponseWriter, r *http.Request) { token.Store(r.Header.Get("X-LTI-Token")) })
+	p := ltitest.NewPlatform(t)
+	site := strings.Replace(toolSite(p, "api", "reverse_proxy "+strings.TrimPrefix(app, "http://")), "jwks_url", "token_url "+at+"/token\n\t\t\tjwks_url", 1)
+	tool := &tool{caddy: startCaddy(t, global(ltiGlobal)+site), host: "tool.localhost", base: "/lti", platform: p}
+	b := newBrowser(t)
+	tool.mustLaunch(b, map[string]any{
+		ltitest.Claim("resource_link"): map[string]any{"id": "link-1"},
+		"https://purl.imsglobal.org/spec/lti-ags/claim/endpoint": map[string]any{
+			"scope": []string{ags.ScopeScore, ags.ScopeLineItem}, "lineitems": at + "/items",
+		},
+	})
+	b.get(tool.url("/"))
+	for _, state := range []string{"dead", "delivered"} {
+		res := b.do(b.request("POST", tool.url("/lti/api/v1/scores?wait=20s"), strings.NewReader(`{"scoreGiven": 8, "scoreMaximum": 10}`),
+			"Authorization", "Bearer "+token.Load().(string), "Content-Type", "application/json"))
+		if got := res.json(t); got["state"] != state {
+			t.Errorf("got %s, expected %s", res.body, state)
+		}
+		mended.Store(true)
 	}
 }
 
