@@ -432,6 +432,7 @@ func TestValidateJSONMistakes(t *testing.T) {
 		{"header", `"extra_headers":{"remote_user":"x"},"platforms":[` + platform + `]`, `header "remote_user"`},
 		{"header of ours", `"extra_headers":{"remote-user":"x"},"platforms":[` + platform + `]`, `header remote-user`},
 		{"header twice", `"extra_headers":{"X-A":"x","x-a":"y"},"platforms":[` + platform + `]`, `header X-A is there twice`},
+		{"header with an unknown placeholder", `"extra_headers":{"X-A":"{http.lti.nothing}"},"platforms":[` + platform + `]`, `header X-A: there is no placeholder {http.lti.nothing}`},
 		{"role", `"allow_roles":["teacher"],"platforms":[` + platform + `]`, `unknown role "teacher"`},
 		{"session", `"session":{"idle":-1},"platforms":[` + platform + `]`, "session: idle and max have to be at least 1s"},
 		{"session idle longer than max", `"session":{"idle":"3h","max":"2h"},"platforms":[` + platform + `]`, "session: idle (3h0m0s) is longer than max (2h0m0s)"},

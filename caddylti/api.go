@@ -78,6 +78,11 @@ func (k *APIKey) check() error {
 	case len(k.Allow) == 0:
 		return fmt.Errorf("key %s: no allow: name what it may do, of %s", k.Name, strings.Join(allowances, ", "))
 	}
+	for _, name := range k.Platforms {
+		if err := checkPlatformName(name); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+	}
 	for _, a := range k.Allow {
 		if !slices.Contains(allowances, a) {
 			return fmt.Errorf("key %s: allow %q: expected some of %s", k.Name, a, strings.Join(allowances, ", "))

@@ -481,8 +481,12 @@ func (a *App) register(h *Handler) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, other := range a.handlers {
-		if other.server == h.server && other.route == h.route && other.Base == h.Base {
+		switch {
+		case other.server != h.server || other.route != h.route:
+		case other.Base == h.Base:
 			return fmt.Errorf("two lti blocks of one site have the base %s: give one of them a base of its own", h.Base)
+		case other.under(h.Base) || h.under(other.Base):
+			return fmt.Errorf("two lti blocks of one site have the bases %s and %s: give one of them a base that is not below the other's", other.Base, h.Base)
 		}
 	}
 	a.handlers = append(a.handlers, h)

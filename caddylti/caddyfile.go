@@ -241,7 +241,7 @@ func (h *Handler) unmarshalHeader(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&name, &value) {
 		return d.ArgErr()
 	}
-	if err := checkHeaderName(name); err != nil {
+	if err := checkHeader(name, value); err != nil {
 		return d.WrapErr(err)
 	}
 	for other := range h.ExtraHeaders {
@@ -425,8 +425,8 @@ func (h *Handler) unmarshalPlatform(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&p.Name) {
 		return d.Err("expected: platform NAME { … }")
 	}
-	if !platformName.MatchString(p.Name) {
-		return d.Errf("platform name %q: expected 1 to 32 of a-z, 0-9 and -", p.Name)
+	if err := checkPlatformName(p.Name); err != nil {
+		return d.WrapErr(err)
 	}
 	for _, other := range h.Platforms {
 		if other.Name == p.Name {
@@ -654,17 +654,22 @@ func (b *BoltStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		b.Path = d.Val()
 	}
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	return nil
+	return endOfStore(d)
 }
 
 // UnmarshalCaddyfile reads: store memory
 func (*MemoryStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
+	return endOfStore(d)
+}
+
+// endOfStore refuses what no store takes.
+func endOfStore(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
+	}
+	if d.NextBlock(0) {
+		return d.Errf("unexpected %q: this store takes no block", d.Val())
 	}
 	return nil
 }

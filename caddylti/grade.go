@@ -95,9 +95,6 @@ func checkPage(path string) error {
 	if !strings.HasPrefix(path, "/") {
 		return errors.New("expected a path, such as /finished")
 	}
-	if strings.ContainsAny(path, "?#%") {
-		return errors.New("expected a path without a query, as it is decoded: /a b and not /a%20b")
-	}
 	return checkPattern(path)
 }
 

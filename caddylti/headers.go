@@ -48,6 +48,20 @@ var forbiddenHeaders = []string{
 
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 
+// checkHeader refuses names that `header` may not set, and placeholders of ours
+// that do not exist: nothing would ever be sent.
+func checkHeader(name, value string) error {
+	if err := checkHeaderName(name); err != nil {
+		return err
+	}
+	for _, m := range placeholder.FindAllStringSubmatch(value, -1) {
+		if _, ok := new(facts).lookUp(m[1]); !ok && strings.HasPrefix(m[1], "http.lti.") {
+			return fmt.Errorf("header %s: there is no placeholder {%s}", name, m[1])
+		}
+	}
+	return nil
+}
+
 // checkHeaderName refuses names that `header` may not set.
 func checkHeaderName(name string) error {
 	if !headerName.MatchString(name) {
@@ -71,7 +85,7 @@ func (h *Handler) provisionHeaders() error {
 	h.needs = needs{people: set >= setStandard, extras: set >= setFull}
 	for _, name := range slices.Sorted(maps.Keys(h.ExtraHeaders)) {
 		value := h.ExtraHeaders[name]
-		if err := checkHeaderName(name); err != nil {
+		if err := checkHeader(name, value); err != nil {
 			return err
 		}
 		x := extraHeader{name: http.CanonicalHeaderKey(name), value: value, own: true}

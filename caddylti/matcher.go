@@ -62,6 +62,11 @@ func (m *Matcher) Provision(ctx caddy.Context) error {
 		}
 		m.roles = append(m.roles, uri)
 	}
+	for _, name := range m.Platforms {
+		if err := checkPlatformName(name); err != nil {
+			return err
+		}
+	}
 	if m.Contexts != nil {
 		m.app.needContextLabels()
 	}
@@ -181,11 +186,16 @@ func (m *Matcher) unmarshalKind(d *caddyfile.Dispenser) error {
 	if len(vals) == 0 {
 		return d.ArgErr()
 	}
-	if kind == "role" {
-		for _, v := range vals {
-			if _, err := lti.ParseRole(v); err != nil {
-				return d.WrapErr(err)
-			}
+	for _, v := range vals {
+		var err error
+		switch kind {
+		case "role":
+			_, err = lti.ParseRole(v)
+		case "platform":
+			err = checkPlatformName(v)
+		}
+		if err != nil {
+			return d.WrapErr(err)
 		}
 	}
 	*to = append(*to, vals...)

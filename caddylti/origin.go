@@ -51,6 +51,9 @@ func publicOrigin(raw string) (string, error) {
 	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery {
 		return "", fmt.Errorf("url %q: expected scheme and host only; paths belong into base and home", raw)
 	}
+	if frameOrigin(raw) == "" {
+		return "", fmt.Errorf("url %q: expected one host, in ASCII", raw)
+	}
 	return originOf(u), nil
 }
 

@@ -103,6 +103,8 @@ func TestPublicOrigin(t *testing.T) {
 		"https://tool.example.edu:99999":    "",
 		"wss://tool.example.edu":            "",
 		"https://tool.example.edu/ https:/": "",
+		"https://*.example.edu":             "",
+		"https://bücher.example.edu":        "",
 	} {
 		if got, err := publicOrigin(raw); got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: got %q, %v; want %q", raw, got, err, want)

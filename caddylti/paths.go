@@ -122,6 +122,10 @@ func (h *Handler) protects(l location) bool {
 // checkPattern refuses what matchAny does not understand.
 func checkPattern(p string) error {
 	switch star := strings.IndexByte(p, '*'); {
+	case strings.ContainsAny(p, "?#%"):
+		return errors.New("expected a path without a query, as it is decoded: /a b and not /a%20b")
+	case strings.HasPrefix(p, "/") && classifyURL(&url.URL{Path: p}).odd:
+		return errors.New("expected a path without dot segments, // and \\, for such paths are protected in any case")
 	case p == "*":
 		return errors.New("write /* for everything")
 	case star < 0 && strings.HasPrefix(p, "/"):

@@ -150,7 +150,7 @@ func TestMatch(t *testing.T) {
 			t.Errorf("checkPattern(%q): %v", tc.pattern, err)
 		}
 	}
-	for _, pattern := range []string{"", "*", "**", "a", "a*", "/a*b", "/a*/", "*a*", "*a/b", "*/", "/**", "https://x/*"} {
+	for _, pattern := range []string{"", "*", "**", "a", "a*", "/a*b", "/a*/", "*a*", "*a/b", "*/", "/**", "https://x/*", "/a%20b", "/a?x", "/a#b", "/a/../b", "/a//*", `/a\b`} {
 		if err := checkPattern(pattern); err == nil {
 			t.Errorf("checkPattern(%q): no error", pattern)
 		}

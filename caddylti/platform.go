@@ -86,9 +86,16 @@ type Platform struct {
 
 var platformName = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
+func checkPlatformName(name string) error {
+	if !platformName.MatchString(name) {
+		return fmt.Errorf("platform name %q: expected 1 to 32 of a-z, 0-9 and -", name)
+	}
+	return nil
+}
+
 func (p *Platform) provision(app *App, logger *zap.Logger) error {
-	if !platformName.MatchString(p.Name) {
-		return fmt.Errorf("platform name %q: expected 1 to 32 of a-z, 0-9 and -", p.Name)
+	if err := checkPlatformName(p.Name); err != nil {
+		return err
 	}
 	if err := p.resolve(); err != nil {
 		return fmt.Errorf("platform %s: %w", p.Name, err)
