@@ -465,6 +465,45 @@ func TestValidateJSONMistakes(t *testing.T) {
 	}
 }
 
+// A base that no request can reach is said at load: a block in handle /wiki/* with the
+// base /lti, say.
+func TestBaseOutside(t *testing.T) {
+	for _, tc := range []struct {
+		name, site string
+		warned     bool
+	}{
+		{"site", "tool.example.edu {\n lti {\n import platform\n }\n}", false},
+		{"handle", "tool.example.edu {\n handle /wiki/* {\n lti {\n import platform\n }\n }\n}", true},
+		{"handle_path", "tool.example.edu {\n handle_path /wiki/* {\n lti {\n import platform\n }\n }\n}", true},
+		{"site with a path", "tool.example.edu/wiki/* {\n lti {\n import platform\n }\n}", true},
+		{"another folder", "tool.example.edu {\n handle /wiki/* {\n lti {\n base /quiz/lti\n import platform\n }\n }\n}", true},
+		{"base below", "tool.example.edu {\n handle /wiki/* {\n lti {\n base /wiki/lti\n import platform\n }\n }\n}", false},
+		{"base below, second handle", "tool.example.edu {\n handle /quiz/* {\n respond x\n }\n handle /wiki/* {\n lti {\n base /wiki/lti\n import platform\n }\n }\n}", false},
+		{"stripped inside", "tool.example.edu {\n handle_path /a/* {\n handle /b/* {\n lti {\n base /a/b/lti\n import platform\n }\n }\n }\n}", false},
+		{"one of several", "tool.example.edu {\n @some path /wiki/* /lti/*\n handle @some {\n lti {\n import platform\n }\n }\n}", false},
+		{"no path", "tool.example.edu {\n @some method GET POST\n handle @some {\n lti {\n import platform\n }\n }\n}", false},
+		{"route", "tool.example.edu {\n route {\n lti {\n import platform\n }\n }\n}", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			logged := filepath.Join(t.TempDir(), "log")
+			out, _, err := adaptCaddyfile("{\n admin off\n log {\n output file " + filepath.ToSlash(logged) + "\n }\n}\n(platform) {\n platform canvas {\n preset canvas\n client_id x\n deployment any\n }\n}\n" + tc.site)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := validateJSON(t, out); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(logged)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(string(data), "never reached"); got != tc.warned {
+				t.Errorf("warned: %v, want %v; the log:\n%s", got, tc.warned, data)
+			}
+		})
+	}
+}
+
 // A configuration that is only looked at leaves nothing behind: caddy validate,
 // and a reload that fails, may come as often as they like.
 func TestValidateLeaksNothing(t *testing.T) {

@@ -238,6 +238,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return err
 		}
 	}
+	if paths := h.outside(ctx); paths != nil {
+		h.logger.Warn("the routes of this lti block are never reached, for its base is outside of the paths for which the block stands: write a base below them, such as /wiki/lti for /wiki/*",
+			zap.String("base", h.Base), zap.Strings("paths", paths))
+	}
 	return h.app.register(h)
 }
 

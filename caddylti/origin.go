@@ -1,10 +1,12 @@
 package caddylti
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -82,6 +84,46 @@ func siteHosts(srv *caddyhttp.Server) (map[string]bool, int) {
 		return hosts, i
 	}
 	return nil, -1
+}
+
+// outside returns the paths of the block in which this handler stands, where none of
+// them leads to its routes. Only the outermost paths count: what is further inside may
+// compare what handle_path left of a path.
+func (h *Handler) outside(ctx caddy.Context) []string {
+	var lists []caddyhttp.RouteList
+	if h.server != nil {
+		lists = append(lists, h.server.Routes)
+	}
+	for _, m := range ctx.Modules() {
+		if sub, ok := m.(*caddyhttp.Subroute); ok {
+			lists = append(lists, sub.Routes)
+		}
+	}
+	r := &http.Request{URL: &url.URL{Path: h.Base + "/login"}}
+	r = r.WithContext(context.WithValue(ctx, caddy.ReplacerCtxKey, caddy.NewReplacer()))
+lists:
+	for _, routes := range lists {
+		i := slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return r.HandlersRaw != nil })
+		if i < 0 {
+			continue // an error route
+		}
+		var paths []string
+		for _, set := range routes[i].MatcherSets {
+			at := slices.IndexFunc(set, func(m any) bool { _, ok := m.(*caddyhttp.MatchPath); return ok })
+			if at < 0 {
+				continue lists
+			}
+			match := set[at].(*caddyhttp.MatchPath)
+			if ok, err := match.MatchWithError(r); ok || err != nil {
+				return nil
+			}
+			paths = append(paths, *match...)
+		}
+		if paths != nil {
+			return paths
+		}
+	}
+	return nil
 }
 
 func listenPorts(srv *caddyhttp.Server) map[string]bool {
