@@ -39,7 +39,7 @@ const maxScreen = 1100
 const gap = 16
 
 // pictured takes the pictures of what a tab shows, on one sheet, and fails where
-// something does not fit on a phone.
+// something does not fit on a phone, or touches what stands above it.
 func pictured(ctx context.Context, tb testing.TB, name string) {
 	tb.Helper()
 	var shots []image.Image
@@ -58,6 +58,13 @@ func pictured(ctx context.Context, tb testing.TB, name string) {
 		}
 		if wide != "" {
 			tb.Errorf("%s is wider than a screen of %d:\n%s", name, s.width, wide)
+		}
+		tight, err := chromedp.Run(ctx, chromedp.Evaluate[string](`[...document.querySelectorAll("main > p")].filter(p => p.previousElementSibling?.offsetHeight && p.getBoundingClientRect().top < p.previousElementSibling.getBoundingClientRect().bottom + 7).map(p => p.outerHTML.slice(0, 200)).join("\n")`))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if tight != "" {
+			tb.Errorf("on %s, something touches what stands above it:\n%s", name, tight)
 		}
 		high, err := chromedp.Run(ctx, chromedp.Evaluate[float64](`document.documentElement.scrollHeight`))
 		if err != nil {
