@@ -677,8 +677,12 @@ func endOfStore(d *caddyfile.Dispenser) error {
 // UnmarshalCaddyfile reads: store redis URL
 func (r *RedisStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the store's name
-	if !d.AllArgs(&r.URL) {
+	if !d.NextArg() {
 		return d.ArgErr()
+	}
+	r.URL = d.Val()
+	if err := endOfStore(d); err != nil {
+		return err
 	}
 	if strings.Contains(r.URL, "{") {
 		return nil // its placeholders are known when it is used

@@ -57,6 +57,9 @@ func ParseURL(text string) (*Address, error) {
 		if port == "" {
 			port = defaultPort
 		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, wrong("the port of the Redis server is none")
+		}
 		a.network, a.address = "tcp", net.JoinHostPort(u.Hostname(), port)
 		if u.Scheme == "rediss" {
 			a.host = u.Hostname()
