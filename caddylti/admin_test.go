@@ -1,8 +1,10 @@
 package caddylti
 
 import (
+	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -69,6 +71,36 @@ func TestCommandsAreDocumented(t *testing.T) {
 	for name := range documented {
 		if !known[name] {
 			t.Errorf("docs/commands.md has caddy lti %s, which there is not", name)
+		}
+	}
+}
+
+// A word that is no command is an error, so that no script takes an invite for
+// withdrawn that is not.
+func TestUnknownCommands(t *testing.T) {
+	caddy := &cobra.Command{Use: "caddy"}
+	root := &cobra.Command{Use: "lti"}
+	command.Group(root)
+	root.AddCommand(command.All()...)
+	caddy.AddCommand(root)
+	caddy.SetOut(io.Discard)
+	caddy.SetErr(io.Discard)
+	run := func(args ...string) error {
+		caddy.SetArgs(append([]string{"lti"}, args...))
+		return caddy.Execute()
+	}
+	if err := run("revoke"); err == nil {
+		t.Error("caddy lti revoke is no error")
+	}
+	for _, noun := range root.Commands() {
+		if !noun.HasSubCommands() {
+			continue
+		}
+		if err := run(noun.Name(), "revoke", "x"); err == nil || !strings.Contains(err.Error(), `unknown command "revoke"`) {
+			t.Errorf("caddy lti %s revoke x: %v", noun.Name(), err)
+		}
+		if err := run(noun.Name()); err != nil {
+			t.Errorf("caddy lti %s: %v", noun.Name(), err)
 		}
 	}
 }

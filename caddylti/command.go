@@ -45,6 +45,7 @@ type adminClient struct {
 func under(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: noun, Short: short}
 	where(cmd.PersistentFlags())
+	command.Group(cmd)
 	cmd.AddCommand(verbs...)
 	return cmd
 }

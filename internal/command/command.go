@@ -23,6 +23,13 @@ func All() []*cobra.Command {
 	return all
 }
 
+// Group makes a command that only has others below it show them. A word that is
+// none of them is an error: without this, cobra shows the help and is content.
+func Group(cmd *cobra.Command) {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "lti",
@@ -31,6 +38,7 @@ func init() {
 Looks after the LTI tools of a running Caddy, by its admin endpoint: platforms,
 registrations and invites, scores, sessions and keys.`,
 		CobraFunc: func(root *cobra.Command) {
+			Group(root)
 			root.AddCommand(All()...)
 		},
 	})
