@@ -176,7 +176,7 @@ func (a *App) lineItemOf(ctx context.Context, ready *ready, client *ags.Client, 
 	// One that no score can be sent to is looked for again: the platform may have
 	// been mended by then.
 	if origin, err := httpx.Origin(item.ID); err != nil || !slices.Contains(originsOf(d.LineItems), origin) {
-		return item.ID, nil //nolint:nilerr // who sends to it says what is wrong
+		return item.ID, nil // who sends to it says what is wrong
 	}
 	if err := ready.store.Put(ctx, key, []byte(item.ID), handleLifetime); err != nil {
 		return "", err
