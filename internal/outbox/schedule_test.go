@@ -142,7 +142,7 @@ func TestSupersededAfterLostAnswer(t *testing.T) {
 		e, f := r.put(score("a", "1")), r.put(score("b", "2"))
 		r.want(f.ID, StateReplaced, "409")
 		time.Sleep(time.Minute)
-		r.want(e.ID, StateDelivered, "409")
+		r.want(e.ID, StateDelivered, "an earlier attempt seems to have arrived: 409")
 	})
 }
 

@@ -187,7 +187,7 @@ func (o *Outbox) conclude(j *job, sent *item, res Result, l *lane, raw []byte) (
 		if it.Unsure {
 			// A call before this one had no answer. A platform that has got it then
 			// refuses it now, for it is not newer than itself.
-			l.end(it, StateDelivered, res.Reason, now)
+			l.end(it, StateDelivered, "an earlier attempt seems to have arrived: "+res.Reason, now)
 		} else {
 			l.end(it, StateReplaced, res.Reason, now)
 		}
