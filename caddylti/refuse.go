@@ -104,8 +104,8 @@ func codeOf(err error) lti.Code {
 	return ""
 }
 
-// quiet reports whether a refusal is everyday life that needs no reference and
-// no line in the log.
+// quiet reports whether a refusal is everyday life that needs no reference, and
+// no line in the log beside that of the access log.
 func quiet(code lti.Code) bool {
 	switch code {
 	case lti.CodeSessionMissing, lti.CodeNotFound, lti.CodeMethodNotAllowed:
@@ -117,6 +117,8 @@ func quiet(code lti.Code) bool {
 func (h *Handler) logRefusal(r *http.Request, ref *refusal, e *lti.Error, reference string) {
 	level, msg := zapcore.WarnLevel, "refused"
 	switch {
+	case quiet(e.Code) && caddyhttp.GetVar(r.Context(), caddyhttp.LogSkipVar) == true:
+		level = zapcore.InfoLevel // the only line about it
 	case quiet(e.Code):
 		level = zapcore.DebugLevel
 	case e.Code == lti.CodeStoreUnavailable:

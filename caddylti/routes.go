@@ -66,13 +66,24 @@ func (h *Handler) serveRoute(w http.ResponseWriter, r *http.Request, rest string
 	case rest == "/auth" && len(h.peers) > 0:
 		rt = route{[]string{http.MethodGet, http.MethodHead}, h.serveAuth, false}
 	default:
-		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeNotFound, "no such route"), form: true})
+		skipQuery(r)
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeNotFound, "no such route: %s", lti.Quote(rest)), form: true})
 	}
 	if !slices.Contains(rt.methods, r.Method) {
+		skipQuery(r)
 		w.Header().Set("Allow", strings.Join(rt.methods, ", "))
-		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeMethodNotAllowed, "%s", lti.Quote(r.Method)), form: rt.form})
+		return h.refuse(w, r, &refusal{err: lti.Refuse(lti.CodeMethodNotAllowed, "%s %s", lti.Quote(r.Method), lti.Quote(rest)), form: rt.form})
 	}
 	return rt.serve(w, r)
+}
+
+// skipQuery keeps a request that no route serves out of the access log if it has
+// a query: a link checker's HEAD, or a link copied with a slash too many, holds
+// the same invite, hints or token as the request that was meant.
+func skipQuery(r *http.Request) {
+	if r.URL.RawQuery != "" {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
 }
 
 // serveKeys publishes the tool's public keys (Security Framework §6.3).

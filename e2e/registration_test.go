@@ -309,6 +309,48 @@ func TestRegistrationRefused(t *testing.T) {
 	})
 }
 
+// Who looks whether the link is there, or spells it a little differently, leaves
+// no invite in the access log either, but a line that says what came.
+func TestRegistrationLinkStaysOutOfTheLog(t *testing.T) {
+	p := newRegistrar(t)
+	site := registrationSite(t, p, registrationBlock+"\n\t}\n\tlog {")
+	for _, tt := range []struct {
+		method, path string
+		status       int
+	}{
+		{http.MethodHead, "/lti/register", 405},
+		{http.MethodPost, "/lti/register", 405},
+		{http.MethodGet, "/lti/register/", 404},
+		{http.MethodHead, "/lti/login", 405},
+		{http.MethodGet, "/lti/launch", 405},
+	} {
+		b := newBrowser(t)
+		res := b.do(b.request(tt.method, site.url(tt.path+"?invite="+testInvite), nil))
+		if res.StatusCode != tt.status {
+			t.Errorf("%s %s: %d, want %d", tt.method, tt.path, res.StatusCode, tt.status)
+		}
+	}
+	newBrowser(t).get(site.url("/not-there"))
+	site.stop()
+	log := site.log.String()
+	if strings.Contains(log, testInvite) {
+		t.Errorf("the log has the invite:\n%s", log)
+	}
+	if !strings.Contains(log, "http.log.access") || !strings.Contains(log, "/not-there") {
+		t.Errorf("there is no access log:\n%s", log)
+	}
+	lines := make(map[string]int)
+	for line := range strings.Lines(log) {
+		var entry struct{ Level, Msg, Code string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "info" && entry.Msg == "refused" {
+			lines[entry.Code]++
+		}
+	}
+	if lines["method_not_allowed"] != 4 || lines["not_found"] != 1 {
+		t.Errorf("lines of their own: %v\n%s", lines, log)
+	}
+}
+
 // A platform that named no deployment is known by the first that launches.
 func TestRegistrationLearnsDeployment(t *testing.T) {
 	p := newRegistrar(t)
