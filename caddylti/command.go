@@ -99,7 +99,11 @@ func (c *adminClient) call(method, path string, body, to any) (shown bool, err e
 		send = bytes.NewReader(data)
 	}
 	resp, err := caddycmd.AdminAPIRequest(endpoint, method, "/lti/"+path, http.Header{}, send)
-	if err != nil {
+	switch {
+	case err == nil:
+	case strings.HasPrefix(err.Error(), "performing request:"): // Caddy wraps nothing
+		return false, fmt.Errorf("%w; is Caddy running, and is its admin endpoint at %s? Otherwise say where with --address or --config", err, endpoint)
+	default:
 		return false, err
 	}
 	defer resp.Body.Close()
