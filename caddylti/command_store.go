@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-lti/lti/internal/command"
 	"github.com/caddy-lti/lti/store"
 	"github.com/caddy-lti/lti/store/bolt"
 	"github.com/caddy-lti/lti/store/redis"
@@ -17,6 +18,7 @@ import (
 
 func storeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "store", Short: "What Caddy keeps, while it is stopped"}
+	command.Group(cmd)
 	cmd.AddCommand(&cobra.Command{
 		Use:   "copy FILE URL",
 		Short: "Copy what is in the file of the store bolt to the Redis server of the store redis",
