@@ -141,14 +141,30 @@ func readForm(w http.ResponseWriter, r *http.Request, limit int64) (url.Values, 
 	return form, nil
 }
 
-// readBody reads a body of so many bytes at most.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// bodyTimeout is how long the body of a request to our own routes may take to come.
+// None is large.
+const bodyTimeout = 30 * time.Second
+
+// readSoon reads a body of so many bytes at most, which has to come soon. Whoever
+// trickles one would else have a connection and a goroutine for as long as he likes.
+func readSoon(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	ctl := http.NewResponseController(w)
+	_ = ctl.SetReadDeadline(time.Now().Add(bodyTimeout)) // where that is possible
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil { // else nobody waits for the rest
+		_ = ctl.SetReadDeadline(time.Time{})
+	}
+	return body, err
+}
+
+// readBody reads the body of a request that a browser sends.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body, err := readSoon(w, r, limit)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, lti.Refuse(lti.CodeRequestTooLarge, "the body is larger than %d bytes", limit)
 	}
 	if err != nil {
-		return nil, lti.Refuse(lti.CodeRequestMalformed, "the body could not be read to its end")
+		return nil, lti.Refuse(lti.CodeRequestMalformed, "the body broke off, or did not come within %s", bodyTimeout)
 	}
 	return body, nil
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -343,12 +342,12 @@ func readAPIBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, er
 	if err != nil || (mt != "application/json" && !strings.HasSuffix(mt, "+json")) {
 		return nil, refuseAPI(http.StatusUnsupportedMediaType, problemMediaType, "expected Content-Type: application/json")
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
+	data, err := readSoon(w, r, most)
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, refuseAPI(http.StatusUnprocessableEntity, problemTooLarge, "the body is larger than %d bytes", most)
 	}
 	if err != nil {
-		return nil, refuseAPI(http.StatusBadRequest, problemBody, "the body could not be read to its end")
+		return nil, refuseAPI(http.StatusBadRequest, problemBody, "the body broke off, or did not come within %s", bodyTimeout)
 	}
 	return data, nil
 }
