@@ -46,6 +46,9 @@ var forbiddenHeaders = []string{
 	"Proxy-Authenticate", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Content-Length", "Expect",
 }
 
+// tokenHeader carries the token for the API to the app, and to nobody else.
+const tokenHeader = "X-Lti-Token"
+
 var headerName = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 
 // checkHeader refuses names that `header` may not set, and placeholders of ours
@@ -187,7 +190,7 @@ func (h *Handler) cleanRequest(r *http.Request, v *visit, protected bool) {
 		header[f.name] = f.vals
 	}
 	if v != nil && protected && h.API != nil {
-		header["X-Lti-Token"] = h.token(r, v)
+		header[tokenHeader] = h.token(r, v)
 	}
 	if v != nil {
 		for _, x := range h.extra {

@@ -46,6 +46,9 @@ func (w *appWriter) WriteHeader(status int) {
 // prepare changes the header that is about to be sent.
 func (w *appWriter) prepare() {
 	header := w.Header()
+	if w.h.API != nil {
+		delete(header, tokenHeader) // an app may echo what it got
+	}
 	if w.protected && w.v != nil {
 		makePrivate(header)
 	}

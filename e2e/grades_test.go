@@ -48,6 +48,7 @@ func newGradedSite(tb testing.TB, lmsOptions, toolOptions string) *gradedSite {
 		for _, score := range r.URL.Query()["score"] {
 			w.Header().Add("X-LTI-Score", score)
 		}
+		w.Header().Set("X-LTI-Token", r.Header.Get("X-LTI-Token")) // as apps do that show what they got
 		if r.URL.Query().Has("missing") {
 			w.WriteHeader(http.StatusNotFound)
 		}
@@ -189,6 +190,9 @@ func (s *gradedSite) launchFrom(b *browser, person, path string) *answer {
 	}
 	if res = b.get(res.Header.Get("Location")); res.StatusCode != http.StatusOK {
 		b.tb.Fatalf("the app: %d %s", res.StatusCode, res.body)
+	}
+	if res.Header.Get("X-LTI-Token") != "" {
+		b.tb.Error("the browser got the token for the API")
 	}
 	return res
 }
