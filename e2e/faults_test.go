@@ -669,10 +669,10 @@ func TestLogsTellNoSecrets(t *testing.T) {
 		state, nonce := begin(v, i%2 == 1)
 		form := url.Values{"state": {state}, "id_token": {token(ltitest.With(p.Claims(nonce, tool.url("/page")), people(i)))}}
 		cookies := v.with(v.cookies)
+		post(tool.newVisitor(t), form, http.StatusForbidden)
 		post(v, form, http.StatusSeeOther)
 		visit(v, "/page", "/proxied/x", "/lti/", "/lti/jwks.json", "/lti/auth")
 		post(cookies, form, http.StatusUnauthorized) // once more
-		post(tool.newVisitor(t), form, http.StatusForbidden)
 		if i == 1 {
 			if res, err := v.send("/lti/logout", "x="); err != nil || res.StatusCode != http.StatusNoContent {
 				t.Errorf("logout: %v, %v", res, err)
