@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddy-lti/lti/store"
@@ -42,12 +44,10 @@ func (m *Manager) hearOthers() {
 
 // catchUp ends what others have ended while they were not heard.
 func (m *Manager) catchUp(ctx context.Context) error {
-	m.mu.RLock()
-	known := make([]*family, 0, len(m.families))
-	for _, fam := range m.families {
-		known = append(known, fam)
-	}
-	m.mu.RUnlock()
+	m.mu.Lock()
+	m.ends.Add(1) // what is being loaded asks once more, as it does after an end here
+	known := slices.Collect(maps.Values(m.families))
+	m.mu.Unlock()
 	for _, fam := range known {
 		if err := m.askWhetherEnded(ctx, fam); err != nil {
 			return err

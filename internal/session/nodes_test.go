@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -125,6 +126,50 @@ func TestEndedWhileDeaf(t *testing.T) {
 	}
 }
 
+// interrupted has something happen after an answer of the store.
+type interrupted struct {
+	*redis.Store
+	after func(key string)
+}
+
+func (s *interrupted) Get(ctx context.Context, key string) ([]byte, error) {
+	val, err := s.Store.Get(ctx, key)
+	if s.after != nil {
+		s.after(key)
+	}
+	return val, err
+}
+
+// A session that is being loaded while the node catches up is no exception.
+func TestEndedBetweenLoadAndCatchUp(t *testing.T) {
+	srv := redistest.Start(t)
+	b := newNode(t, srv.URL, time.Now)
+	id := create(t, b, "ada", nil)
+	onB := find(t, b, id)
+	a := newNode(t, srv.URL, time.Now)
+	st := &interrupted{Store: a.store.(*redis.Store)}
+	a.store = st
+	st.after = func(key string) {
+		if key != endKey(onB.family.id) {
+			return
+		}
+		st.after = nil
+		// Ended elsewhere, which nobody hears, and then heard again.
+		if err := b.store.Put(t.Context(), key, []byte("1"), time.Hour); err != nil {
+			t.Error(err)
+		}
+		if err := a.catchUp(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if alive(t, a, id) {
+		t.Error("a session that has ended is good")
+	}
+	if st.after != nil {
+		t.Error("nothing happened while it was loaded")
+	}
+}
+
 // Without its store nobody knows who has been signed out: nobody gets in, and
 // nobody is signed out by that.
 func TestStoreAway(t *testing.T) {
@@ -166,6 +211,7 @@ func TestUsedOnAnotherNode(t *testing.T) {
 	if a.Over(onA, limits) || watched.Err() != nil {
 		t.Error("so has what goes on in it")
 	}
+	until(t, "that use is written down", func() bool { return used(t, a, onA).Equal(c.now()) })
 
 	// A use that one node has not written down does not take back a later one.
 	c.advance(limits.Idle / 20)
