@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-lti/lti/internal/command"
@@ -25,19 +24,11 @@ func storeCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
-			ctx := cmd.Context()
-			if ctx == nil {
-				ctx = context.Background()
-			}
-			url, err := caddy.NewReplacer().ReplaceOrErr(args[1], true, true)
+			at, err := redisAddress(args[1])
 			if err != nil {
 				return err
 			}
-			at, err := redis.ParseURL(url)
-			if err != nil {
-				return err
-			}
-			copied, there, err := copyStore(ctx, args[0], at)
+			copied, there, err := copyStore(cmd.Context(), args[0], at)
 			if err != nil {
 				return err
 			}

@@ -119,14 +119,20 @@ func (r *RedisStore) Provision(ctx caddy.Context) error {
 	if r.URL == "" {
 		return errors.New("store redis: the URL is missing, as in redis://10.0.0.5:6379/0")
 	}
-	url, err := caddy.NewReplacer().ReplaceOrErr(r.URL, true, true)
-	if err == nil {
-		r.at, err = redis.ParseURL(url)
-	}
-	if err != nil {
+	var err error
+	if r.at, err = redisAddress(r.URL); err != nil {
 		return fmt.Errorf("store redis: %w", err)
 	}
 	return nil
+}
+
+// redisAddress reads a URL that may have placeholders.
+func redisAddress(text string) (*redis.Address, error) {
+	url, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+	if err != nil {
+		return nil, err
+	}
+	return redis.ParseURL(url)
 }
 
 // Key implements StoreProvider.
